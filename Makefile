@@ -1,0 +1,36 @@
+# Every target sets up what it needs: a bare clone and Python 3.11+ are enough.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help setup demo test lint bench clean
+
+help:
+	@echo "make demo    corpus, CLIP, hash functions, index, endpoint, answers: a few minutes on a laptop"
+	@echo "make test    lint, types, and every test"
+	@echo "make lint    ruff and mypy only"
+	@echo "make bench   the measured commands"
+	@echo "make setup   only the virtual environment"
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml deploy/constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "xhash-ray needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; name another with make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint deploy/constraints.txt --editable ".[dev]"
+	@touch $@
+
+demo: setup
+	$(BIN)/xhash demo $(ARGS)
+
+test: lint
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,140 @@
+"""`xhash VERB`: flags from each verb's options, one function per verb, one line per error.
+
+Exit code 0 when done, 1 when a run failed, 2 for bad usage or bad input. With --json the last line of standard
+output is one JSON object; progress goes to standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from xhash_ray import __version__, reports
+from xhash_ray.config import build, expand, help_of, is_required, override, read_recipe
+from xhash_ray.errors import BadInput, XhashError
+from xhash_ray.options import VERBS
+from xhash_ray.telemetry import Registry
+
+FUNCTIONS = {
+    "corpus demo": "xhash_ray.runtime.corpus:make_demo_corpus",
+    "pretrain": "xhash_ray.runtime.pretraining:pretrain_clip",
+    "extract": "xhash_ray.runtime.extraction:extract",
+    "train": "xhash_ray.runtime.training:train",
+    "encode": "xhash_ray.runtime.encoding:encode",
+    "index build": "xhash_ray.runtime.indexing:build_index",
+    "evaluate": "xhash_ray.runtime.evaluation:evaluate",
+    "serve": "xhash_ray.runtime.endpoint:serve_until_stopped",
+    "query": "xhash_ray.asking:ask",
+    "demo": "xhash_ray.runtime.demo:demo",
+}
+GROUPS = {"corpus": "make corpora", "index": "build indexes"}
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with errors in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit code 2 and where to read on."""
+        raise BadInput(self.prog, message, f"See `{self.prog} --help`")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a verb and returns its exit code."""
+    try:
+        parsed = parser().parse_args(arguments)
+        result = run(parsed)
+    except XhashError as error:
+        print(f"xhash: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("xhash: interrupted", file=sys.stderr)
+        return 1
+    print(json.dumps(result) if parsed.json else reports.render(parsed.verb, result), flush=True)
+    return 0
+
+
+def parser() -> Parser:
+    """The command line, made from the options of every verb."""
+    top = Parser(prog="xhash", description="Cross-modal hashing on Ray: codes of 8 to 16 bytes, searched exactly.")
+    top.add_argument("--version", action="version", version=f"xhash-ray {__version__}")
+    verbs = top.add_subparsers(metavar="VERB", required=True)
+    groups = {
+        name: verbs.add_parser(name, help=text, description=text).add_subparsers(metavar="VERB", required=True)
+        for name, text in GROUPS.items()
+    }
+    for verb, options in VERBS.items():
+        group, _, name = verb.rpartition(" ")
+        summary = (options.__doc__ or "").split(": ", 1)[-1].rstrip(".")
+        add_flags((groups[group] if group else verbs).add_parser(name, help=summary, description=summary), verb, options)
+    return top
+
+
+def add_flags(verb_parser: argparse.ArgumentParser, verb: str, options: type[Any]) -> None:
+    """A flag per field of the verb's options, and those that every verb has."""
+    for field in dataclasses.fields(options):
+        flags = [f"--{field.name.replace('_', '-')}"]
+        if len(field.name) == 1:
+            flags.insert(0, f"-{field.name}")
+        required = " (required)" if is_required(field) else ""
+        if field.type == "bool":
+            verb_parser.add_argument(*flags, action=argparse.BooleanOptionalAction, default=None, help=help_of(field))
+        else:
+            default = "" if required or field.default in (None, dataclasses.MISSING) else f" (default: {field.default})"
+            text = help_of(field).replace("%%", "%").replace("%", "%%") + (required or default).replace("%", "%%")
+            verb_parser.add_argument(*flags, metavar=field.name.upper(), help=text)
+    common = verb_parser.add_argument_group("every verb")
+    common.add_argument("--config", metavar="TOML", help=f"recipe; its table [{verb.replace(' ', '-')}] gives the options")
+    common.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="override one option")
+    common.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+    common.add_argument("--endpoint-url", metavar="URL", help="S3-compatible server (AWS_ENDPOINT_URL)")
+    common.add_argument("--metrics-file", metavar="PATH", help="write Prometheus metrics of the run as a text file")
+    verb_parser.set_defaults(verb=verb)
+
+
+def run(parsed: argparse.Namespace) -> dict[str, Any]:
+    """Builds the options of the chosen verb and calls its function."""
+    if parsed.endpoint_url:
+        os.environ["AWS_ENDPOINT_URL"] = parsed.endpoint_url
+    options = build(VERBS[parsed.verb], values_of(parsed), f"xhash {parsed.verb}")
+    module, _, function = FUNCTIONS[parsed.verb].partition(":")
+    started_s = time.monotonic()
+    result: dict[str, Any] = getattr(importlib.import_module(module), function)(options)
+    if parsed.metrics_file:
+        write_metrics(parsed.metrics_file, parsed.verb, result, time.monotonic() - started_s)
+    return result
+
+
+def values_of(parsed: argparse.Namespace) -> dict[str, Any]:
+    """Recipe, then --set, then flags."""
+    tables = [verb.replace(" ", "-") for verb in VERBS]
+    recipe = read_recipe(parsed.config, parsed.verb.replace(" ", "-"), tables) if parsed.config else {}
+    values = override(recipe, parsed.set)
+    for field in dataclasses.fields(VERBS[parsed.verb]):
+        given = getattr(parsed, field.name)
+        if given is not None:
+            values[field.name] = given
+        elif field.name not in values and isinstance(field.default, str):
+            values[field.name] = expand(field.default)
+    return values
+
+
+def write_metrics(path: str, verb: str, result: dict[str, Any], seconds: float) -> None:
+    """The metrics of a finished stage."""
+    registry = Registry()
+    labels = {"stage": verb}
+    registry.set("xhash_stage_seconds", seconds, labels)
+    registry.set("xhash_stage_finished_timestamp_seconds", time.time(), labels)
+    registry.set("xhash_stage_pairs", result.get("pairs", result.get("rows", 0)), labels)
+    registry.set("xhash_stage_rejected_pairs", result.get("rejected", 0), labels)
+    registry.write(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Arithmetic on bits: packing, Hamming distance, exact top-k, merging. numpy only; no files, no ray."""

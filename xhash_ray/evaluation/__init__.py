@@ -1,0 +1,1 @@
+"""What the numbers mean: relevance, average precision over ties, protocols."""

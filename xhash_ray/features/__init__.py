@@ -1,0 +1,1 @@
+"""CLIP: images and texts to features, through open_clip."""

@@ -1,0 +1,1 @@
+"""Codes at rest as a sharded index, and answers from them."""

@@ -1,0 +1,149 @@
+"""What each verb can be told: one frozen dataclass per verb, for flags, recipes and Python calls alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from xhash_ray.config import option
+
+OVERWRITE = "replace finished results at --out"
+
+
+@dataclass(frozen=True)
+class CorpusDemo:
+    """`xhash corpus demo`: draws the demonstration corpus."""
+
+    out: str = option("folder or URI for the corpus")
+    pairs: int = option("number of image-text pairs", 6000)
+    seed: int = option("the same seed draws the same corpus", 1)
+    overwrite: bool = option(OVERWRITE, False)
+
+
+@dataclass(frozen=True)
+class Pretrain:
+    """`xhash pretrain`: trains a small CLIP from scratch on a small corpus (no network needed)."""
+
+    corpus: str = option("corpus: Parquet, WebDataset tars, or images with a CSV/JSONL table")
+    out: str = option("weights file to write, ending in .safetensors")
+    model: str = option("open_clip architecture by name, or a .json file", "xhash-tiny")
+    columns: dict[str, Any] = option("renamed corpus columns, role=column,... (id image image_path text labels)", {})
+    where: str | None = option("pairs to train on: column=value, column!=a,b or id%%10!=0", None)
+    seed: int = option("of weights and order", 1)
+    settings: dict[str, Any] = option("training settings, see features/pretraining.py", {})
+
+
+@dataclass(frozen=True)
+class Extract:
+    """`xhash extract`: CLIP features of a corpus."""
+
+    corpus: str = option("corpus: Parquet, WebDataset tars, or images with a CSV/JSONL table")
+    out: str = option("folder or URI for the features")
+    model: str = option("open_clip architecture by name, or a .json file")
+    pretrained: str = option("open_clip tag, or weights file or URI")
+    columns: dict[str, Any] = option("renamed corpus columns, role=column,... (id image image_path text labels)", {})
+    captions: str = option("which captions of a pair count", "mean", choices=("mean", "first"))
+    dtype: str = option("of the stored features", "float16", choices=("float16", "float32"))
+    actors: int | None = option("processes that hold the model; default: one per GPU, else per core up to 4", None)
+    batch_size: int = option("pairs per forward pass", 128)
+    precision: str = option("of the model", "fp32", choices=("fp32", "bf16", "fp16"))
+    rows_per_unit: int = option("pairs per work unit and part file", 512)
+    max_rejects: float = option("share of pairs that may be unusable before the run fails", 0.01)
+    overwrite: bool = option(OVERWRITE, False)
+
+
+@dataclass(frozen=True)
+class Train:
+    """`xhash train`: learns the two hash functions."""
+
+    features: str = option("feature file or folder")
+    out: str = option("folder or URI for the model")
+    method: str = option("a file of xhash_ray/methods", "jdsh")
+    bits: int = option("code length, a multiple of 8", 64)
+    seed: int = option("of weights and order", 1)
+    workers: int = option("training processes; 0 trains inside this one", 1)
+    where: str | None = option("pairs to train on: column=value, column!=a,b or id%%10!=0", None)
+    settings: dict[str, Any] = option("the method's settings", {})
+    overwrite: bool = option(OVERWRITE, False)
+
+
+@dataclass(frozen=True)
+class Encode:
+    """`xhash encode`: features to codes."""
+
+    features: str = option("feature file or folder")
+    model: str = option("folder of a trained model")
+    out: str = option("folder or URI for the codes")
+    rows_per_unit: int = option("pairs per work unit and part file", 100_000)
+    overwrite: bool = option(OVERWRITE, False)
+
+
+@dataclass(frozen=True)
+class IndexBuild:
+    """`xhash index build`: codes to a sharded index."""
+
+    codes: str = option("code file or folder")
+    model: str = option("folder of the model that made the codes")
+    out: str = option("folder or URI for the index")
+    shards: int = option("number of shards", 4)
+    where: str | None = option("pairs to index: column=value, column!=a,b or id%%10!=0", None)
+    overwrite: bool = option(OVERWRITE, False)
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """`xhash evaluate`: mean average precision in both directions, of codes or of float features."""
+
+    queries: str = option("code (or feature) file or folder with labels")
+    database: str = option("code (or feature) file or folder with labels")
+    queries_where: str | None = option("rows of --queries that are queries", None)
+    database_where: str | None = option("rows of --database that are searched", None)
+
+
+@dataclass(frozen=True)
+class Serve:
+    """`xhash serve`: the search endpoint."""
+
+    index: str = option("folder or URI of an index")
+    port: int = option("HTTP port", 8000)
+    host: str = option("address to listen on", "127.0.0.1")
+    pretrained: str | None = option("CLIP weights, where they lie elsewhere than when they were extracted with", None)
+    replicas: int = option("copies of every shard", 1)
+
+
+@dataclass(frozen=True)
+class Query:
+    """`xhash query`: asks an endpoint."""
+
+    text: str | None = option("find images for this text", None)
+    image: str | None = option("find texts for this image file", None)
+    id: str | None = option("find what is like this stored pair", None)
+    k: int = option("hits wanted", 10)
+    target: str | None = option("modality searched; default: the other one", None, choices=(None, "image", "text"))
+    url: str = option("of the endpoint", "http://127.0.0.1:8000")
+    timeout_s: float = option("seconds to wait for the answer", 30.0)
+
+
+@dataclass(frozen=True)
+class Demo:
+    """`xhash demo`: the whole path on a generated corpus."""
+
+    out: str = option("folder for everything the demonstration makes", "${XHASH_DEMO:-/tmp/xhash-demo}")
+    pairs: int = option("image-text pairs to draw", 6000)
+    seed: int = option("of everything", 1)
+    port: int = option("HTTP port of the endpoint", 8000)
+    keep_serving: bool = option("leave the endpoint up until Ctrl-C", False)
+
+
+VERBS: dict[str, type[Any]] = {
+    "corpus demo": CorpusDemo,
+    "pretrain": Pretrain,
+    "extract": Extract,
+    "train": Train,
+    "encode": Encode,
+    "index build": IndexBuild,
+    "evaluate": Evaluate,
+    "serve": Serve,
+    "query": Query,
+    "demo": Demo,
+}

@@ -1,0 +1,75 @@
+"""What a finished verb prints for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+CAPTION_WIDTH = 72
+
+
+def table(rows: Sequence[Sequence[Any]]) -> str:
+    """Rows as aligned columns; the first row is the head."""
+    texts = [[str(cell) for cell in row] for row in rows]
+    widths = [max(len(row[column]) for row in texts) for column in range(len(texts[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in texts]
+    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+
+
+def render(verb: str, result: dict[str, Any]) -> str:
+    """A verb's result for the terminal."""
+    special = {"query": hits, "evaluate": precision, "demo": demo}
+    return special.get(verb, facts)(result)
+
+
+def facts(result: dict[str, Any]) -> str:
+    """One line per fact."""
+    flat = {name: value for name, value in result.items() if not isinstance(value, dict)}
+    width = max(len(name) for name in flat)
+    return "\n".join(f"{name.replace('_', ' ').ljust(width)}  {worded(value)}" for name, value in flat.items())
+
+
+def worded(value: Any) -> str:
+    """A number with separators, anything else as it is."""
+    return f"{value:,}" if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)
+
+
+def hits(result: dict[str, Any]) -> str:
+    """Ids, distances and what is known of each hit."""
+    if not result["hits"]:
+        return "no hits"
+    rows = [[hit["distance"], hit["id"], describe(hit["metadata"])] for hit in result["hits"]]
+    timing = ", ".join(f"{part} {value:.1f} ms" for part, value in result["timings_ms"].items())
+    return table([["bits apart", "id", "pair"], *rows]) + f"\n\n{timing}"
+
+
+def describe(metadata: dict[str, Any]) -> str:
+    """A pair's caption, or its metadata, in one line."""
+    text = metadata.get("caption") or ", ".join(f"{k}={v}" for k, v in metadata.items() if v is not None)
+    line = " ".join(str(text).split())
+    return line if len(line) <= CAPTION_WIDTH else line[: CAPTION_WIDTH - 1] + "…"
+
+
+def precision(result: dict[str, Any]) -> str:
+    """Both directions and chance."""
+    rows = [[name.replace("_", " "), f"{value:.4f}"] for name, value in result["map"].items()]
+    head = f"{result['kind']}: {result['queries']:,} queries against {result['database']:,} pairs"
+    return f"{head}\n\n" + table([["direction", "MAP@all"], *rows, ["chance", f"{result['chance']:.4f}"]])
+
+
+def demo(result: dict[str, Any]) -> str:
+    """The closing table of the demonstration."""
+    floats, codes = result["map_float"], result["map_codes"]
+    rows = [
+        ["what", "float features", f"{result['bits']}-bit codes"],
+        ["MAP@all, image finds text", f"{floats['image_to_text']:.4f}", f"{codes['image_to_text']:.4f}"],
+        ["MAP@all, text finds image", f"{floats['text_to_image']:.4f}", f"{codes['text_to_image']:.4f}"],
+        ["MAP@all by chance", f"{result['chance']:.4f}", f"{result['chance']:.4f}"],
+        ["bytes per pair", f"{result['float_bytes_per_pair']:,}", f"{result['code_bytes_per_pair']:,}"],
+    ]
+    lines = [
+        f"{result['pairs']:,} pairs, {result['shards']} shards, whole path in {result['seconds']:.0f} s",
+        f"text query over HTTP: median {result['query_ms_p50']:.1f} ms, 99th percentile {result['query_ms_p99']:.1f} ms",
+        f"contact sheet: {result['contact_sheet']}",
+    ]
+    return table(rows) + "\n\n" + "\n".join(lines)

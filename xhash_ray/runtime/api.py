@@ -1,0 +1,100 @@
+"""The shape of the HTTP API: what may be asked, what is answered."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from xhash_ray.errors import BadInput
+
+MAX_K = 10_000
+Modality = Literal["image", "text"]
+
+
+class SearchRequest(BaseModel):
+    """One query: exactly one of text, image, code, vector and id."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    text: str | None = Field(None, description="find images for this text", max_length=10_000)
+    image: str | None = Field(None, description="find texts for this image: an encoded file in base64")
+    code: str | None = Field(None, description="a packed code in hexadecimal")
+    vector: list[float] | None = Field(None, description="a feature as the model was trained on")
+    id: str | None = Field(None, description="more like this stored pair")
+    source: Modality | None = Field(None, description="modality of code, vector or id; image unless said")
+    target: Modality | None = Field(None, description="modality searched; the other one unless said")
+    k: int = Field(10, ge=1, le=MAX_K)
+
+    def kind(self) -> str:
+        """Which of the five it is.
+
+        Raises:
+            BadInput: for none or several.
+        """
+        given = [name for name in ("text", "image", "code", "vector", "id") if getattr(self, name) is not None]
+        if len(given) != 1:
+            found = f"{' and '.join(given) or 'none'} given"
+            raise BadInput("a search", found, "Give exactly one of text, image, code, vector, id")
+        return given[0]
+
+    def modality(self) -> str:
+        """The modality of the query."""
+        kind = self.kind()
+        return kind if kind in ("text", "image") else self.source or "image"
+
+    def searched(self) -> str:
+        """The modality searched."""
+        return self.target or ("image" if self.modality() == "text" else "text")
+
+
+class FoundPair(BaseModel):
+    """A hit."""
+
+    id: str
+    distance: int = Field(description="differing bits")
+    metadata: dict[str, Any]
+
+
+class SearchAnswer(BaseModel):
+    """The k nearest, by (distance, id)."""
+
+    hits: list[FoundPair]
+    kth_distance: int | None
+    target: Modality
+    bits: int
+    model_fingerprint: str
+    shards: int
+    timings_ms: dict[str, float]
+
+
+def decode_image(text: str) -> bytes:
+    """The bytes of a base64 image.
+
+    Raises:
+        BadInput: for text that is not base64, or empty.
+    """
+    try:
+        content = base64.b64decode(text.split(",", 1)[-1] if text.startswith("data:") else text, validate=True)
+    except (binascii.Error, ValueError):
+        raise BadInput("an image query", "not base64", "Send the encoded image file in base64") from None
+    if not content:
+        raise BadInput("an image query", "no bytes", "Send the encoded image file in base64")
+    return content
+
+
+def decode_code(text: str, bits: int) -> bytes:
+    """The bytes of a hexadecimal code.
+
+    Raises:
+        BadInput: for text that is not hexadecimal or of another length than the index.
+    """
+    try:
+        code = bytes.fromhex(text)
+    except ValueError:
+        raise BadInput("a code query", "not hexadecimal", f"Send {bits // 4} hexadecimal digits") from None
+    if len(code) * 8 != bits:
+        raise BadInput("a code query", f"{len(code) * 8} bits", f"Send {bits // 4} hexadecimal digits ({bits} bits)")
+    return code

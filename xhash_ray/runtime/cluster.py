@@ -1,0 +1,94 @@
+"""Joining a Ray cluster, or starting one on this machine."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+import ray.data
+
+from xhash_ray.errors import Unreachable
+
+MIN_LOGICAL_CPUS = 8  # small machines over-declare: actors that hold every CPU would starve reads
+PASSED_ON = ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION")  # never secrets: they show in dashboards
+
+
+def connect() -> None:
+    """Joins the cluster that RAY_ADDRESS names, or starts a local one; does nothing when connected.
+
+    Raises:
+        Unreachable: when the named cluster does not answer.
+    """
+    if ray.is_initialized():
+        return
+    address = os.environ.get("RAY_ADDRESS")
+    quieten()
+    options: dict[str, Any] = {"log_to_driver": False, "runtime_env": {"env_vars": passed_on()}}
+    if not address:
+        cpus = max(MIN_LOGICAL_CPUS, os.cpu_count() or 1)
+        options |= {"num_cpus": cpus, "include_dashboard": False}
+    try:
+        with native_output_hidden():
+            ray.init(logging_level="error", **options)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        found = " ".join(str(error).split())[:200]
+        raise Unreachable(f"Ray cluster {address or 'on this machine'}", found, "Check RAY_ADDRESS") from None
+
+
+def quieten() -> None:
+    """Leaves the terminal to our own lines; Ray's logs stay in its session folder."""
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # C++ lines about harmless retries
+    for name in ("ray", "ray.data", "ray.train", "ray.serve", "ray._private.authentication"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+
+
+@contextmanager
+def native_output_hidden() -> Iterator[None]:
+    """Hides what C++ writes to standard error while Ray starts; failures arrive as exceptions."""
+    saved, sink = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(sink, 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(sink)
+
+
+def passed_on() -> dict[str, str]:
+    """Environment variables that workers on other nodes need."""
+    return {name: os.environ[name] for name in PASSED_ON if os.environ.get(name)}
+
+
+def physical_cores() -> int:
+    """Cores of this machine that threads may use, whatever Ray was told."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def gpus() -> int:
+    """GPUs the cluster has."""
+    return int(ray.cluster_resources().get("GPU", 0))
+
+
+def threads_for(actors: int) -> int:
+    """Threads each of several actors on this machine may use."""
+    return max(1, physical_cores() // max(1, actors))
+
+
+@contextmanager
+def connected() -> Iterator[None]:
+    """Ray for the length of a block; a cluster that was started for it ends with it."""
+    was_connected = ray.is_initialized()
+    connect()
+    try:
+        yield
+    finally:
+        if not was_connected:
+            ray.shutdown()

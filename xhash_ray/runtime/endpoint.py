@@ -1,0 +1,102 @@
+"""Starting and stopping the endpoint."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+import threading
+from typing import Any
+
+from ray import serve
+
+from xhash_ray.errors import BadInput, XhashError
+from xhash_ray.index.manifest import read_manifest
+from xhash_ray.options import Serve
+from xhash_ray.progress import Progress
+from xhash_ray.runtime import cluster
+from xhash_ray.storage import uri as places
+
+APPLICATION = "xhash"
+
+
+def check_port(host: str, port: int) -> None:
+    """Raises BadInput when nothing can listen on the port."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise BadInput(f"port {port} on {host}", reason, "Choose another with --port, or stop what uses it") from None
+
+
+def start(options: Serve) -> dict[str, Any]:
+    """Brings the endpoint up on the connected cluster and waits until it answers.
+
+    Returns:
+        `url`, `rows`, `shards`, `bits`, `model_fingerprint`, `seconds`.
+
+    Raises:
+        BadInput: when there is no index, or the port is taken.
+        XhashError: when a shard or the encoder cannot start.
+    """
+    from xhash_ray.runtime.serving import ServeArgs, build_app
+
+    check_port(options.host, options.port)
+    manifest = read_manifest(places.normalise(options.index))
+    progress = Progress("serve")
+    progress.say(f"{manifest.rows:,} pairs, {manifest.bits} bits, {len(manifest.shard_uris)} shards")
+    threads = cluster.threads_for(1)
+    args = ServeArgs(
+        index=manifest.uri, pretrained=options.pretrained, replicas=options.replicas, encoder_threads=threads
+    )
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)
+    serve.start(http_options={"host": options.host, "port": options.port})
+    try:
+        serve.run(build_app(args), name=APPLICATION, route_prefix="/")
+    except RuntimeError as error:
+        raise XhashError("starting the endpoint", deployment_failure(error), "Mend that and serve again") from None
+    return {
+        "url": f"http://{options.host}:{options.port}",
+        "rows": manifest.rows,
+        "shards": len(manifest.shard_uris),
+        "bits": manifest.bits,
+        "model_fingerprint": manifest.facts["model_fingerprint"],
+        "seconds": round(progress.seconds, 2),
+    }
+
+
+def deployment_failure(error: RuntimeError) -> str:
+    """What a replica that could not start said last."""
+    statuses = serve.status().applications.get(APPLICATION)
+    messages = [d.message for d in statuses.deployments.values() if d.message] if statuses else []
+    lines = [line.strip() for message in messages for line in message.splitlines() if "xhash_ray.errors" in line]
+    return (lines or [str(error)])[-1][:400]
+
+
+def stop() -> None:
+    """Takes the endpoint down."""
+    serve.shutdown()
+
+
+def wait_until_stopped() -> None:
+    """Returns at Ctrl-C or SIGTERM."""
+    stopped = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopped.set())
+    while not stopped.wait(3600):
+        pass
+
+
+def serve_until_stopped(options: Serve) -> dict[str, Any]:
+    """`xhash serve`: the endpoint until Ctrl-C."""
+    with cluster.connected():
+        facts = start(options)
+        progress = Progress("serve")
+        progress.say(f"ready after {facts['seconds']} s at {facts['url']} (API page at {facts['url']}/docs); Ctrl-C ends it")
+        try:
+            wait_until_stopped()
+        finally:
+            stop()
+    return facts

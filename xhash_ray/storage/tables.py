@@ -1,0 +1,259 @@
+"""Sets of Parquet files that belong together: a file, or a folder with one schema.
+
+A folder that one of our stages wrote holds a manifest, `_dataset.json`, put there last: its existence is the
+commit, and it lists exactly the files that count. A folder without one (somebody else's) is all its .parquet
+files in name order. Footers of many part files are merged into one `_metadata` object, so that planning over
+thousands of parts opens one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import fastparquet.writer
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from xhash_ray.errors import BadInput, Mismatch
+from xhash_ray.storage import uri as places
+
+MANIFEST = "_dataset.json"
+FOOTERS = "_metadata"
+REJECTS = "_rejects"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class TableSet:
+    """Parquet files of one schema.
+
+    Attributes:
+        uri: Where they were asked for.
+        files: Their URIs in order.
+        rows: Rows of each file.
+        schema: The Arrow schema they share.
+        facts: What the manifest says, {} without one.
+    """
+
+    uri: str
+    files: tuple[str, ...]
+    rows: tuple[int, ...]
+    schema: pa.Schema
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def total_rows(self) -> int:
+        """Rows of all files."""
+        return sum(self.rows)
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """What a written file is: name within its folder, rows, size in bytes, SHA-256."""
+
+    name: str
+    rows: int
+    size_bytes: int
+    sha256: str
+
+
+def open_tables(uri: str, what: str) -> TableSet:
+    """Finds the files of a table set and checks that they share one schema.
+
+    Args:
+        uri: A Parquet file or a folder.
+        what: What the caller expects, for error lines: "features", "codes".
+
+    Raises:
+        BadInput: when there is nothing, or something that is not Parquet.
+        Mismatch: when files differ in schema, or the manifest is of a newer format.
+    """
+    facts = read_manifest(uri)
+    if facts is not None:
+        return open_committed(uri, facts, what)
+    files = tuple(places.list_files(uri, (".parquet", ".pq")))
+    if not files:
+        raise BadInput(f"{what} at {uri}", "no Parquet file", f"Name a file or folder that holds {what}")
+    footers = [read_footer(name, what) for name in files]
+    schema = footers[0].schema.to_arrow_schema()
+    for name, footer in zip(files, footers, strict=True):
+        check_same_schema(files[0], schema, name, footer.schema.to_arrow_schema())
+    return TableSet(uri, files, tuple(footer.num_rows for footer in footers), schema)
+
+
+def open_committed(uri: str, facts: dict[str, Any], what: str) -> TableSet:
+    """A set with a manifest: two objects are opened, however many parts there are."""
+    if not facts["files"]:
+        raise BadInput(f"{what} at {uri}", "no rows", f"Name a folder that holds {what}")
+    files = tuple(places.join(uri, entry["name"]) for entry in facts["files"])
+    schema = read_footer(files[0], what).schema.to_arrow_schema()
+    return TableSet(uri, files, tuple(entry["rows"] for entry in facts["files"]), schema, facts)
+
+
+def read_manifest(uri: str) -> dict[str, Any] | None:
+    """The manifest of a folder that one of our stages committed, None where there is none."""
+    place = places.join(uri, MANIFEST)
+    if uri.endswith((".parquet", ".pq")) or not places.exists(place):
+        return None
+    facts = places.read_json(place)
+    version = facts.get("format_version")
+    if version != FORMAT_VERSION:
+        raise Mismatch(
+            f"reading {place}", f"format version {version}", f"This version reads {FORMAT_VERSION}"
+        )
+    return facts
+
+
+def read_footer(uri: str, what: str) -> pq.FileMetaData:
+    """The footer of one Parquet file.
+
+    Raises:
+        BadInput: when the file is not Parquet, or is truncated.
+    """
+    filesystem, path = places.arrow_filesystem(uri)
+    try:
+        with places.said_clearly(uri):
+            return pq.read_metadata(path, filesystem=filesystem)
+    except pa.ArrowInvalid as error:
+        line = str(error).splitlines()[0]
+        raise BadInput(f"{what} in {uri}", f"not readable as Parquet ({line})", "Replace the file") from None
+
+
+def check_same_schema(first_uri: str, first: pa.Schema, other_uri: str, other: pa.Schema) -> None:
+    """Raises Mismatch naming the column in which two files differ."""
+    if first.equals(other):
+        return
+    for name in dict.fromkeys([*first.names, *other.names]):
+        here = first.field(name).type if name in first.names else "absent"
+        there = other.field(name).type if name in other.names else "absent"
+        if here != there:
+            found = f"column '{name}' is {here} in {first_uri} and {there} in {other_uri}"
+            raise Mismatch("one schema in all files", found, "Write the files alike")
+
+
+def require_columns(tables: TableSet, names: Sequence[str], what: str) -> None:
+    """Raises BadInput when a column is missing."""
+    for name in names:
+        if name not in tables.schema.names:
+            found = f"column '{name}' is missing; there are {', '.join(tables.schema.names)}"
+            raise BadInput(f"{what} at {tables.uri}", found, "Rename a column or name another file")
+
+
+def read_table(tables: TableSet, columns: Sequence[str] | None = None) -> pa.Table:
+    """All rows of a set in file order, some columns or all."""
+    parts = [read_file(name, columns) for name in tables.files]
+    return pa.concat_tables(parts)
+
+
+def read_file(uri: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """All rows of one file."""
+    filesystem, path = places.arrow_filesystem(uri)
+    with places.said_clearly(uri):
+        return pq.ParquetFile(path, filesystem=filesystem).read(columns=list(columns) if columns else None)
+
+
+def row_groups(tables: TableSet) -> list[tuple[str, int, int]]:
+    """The row groups of a set in order: (file URI, row group, rows). From `_metadata` where there is one."""
+    if tables.facts:
+        merged = read_footer(places.join(tables.uri, FOOTERS), "merged footers")
+        counts: dict[str, int] = {}
+        groups = []
+        for number in range(merged.num_row_groups):
+            name = merged.row_group(number).column(0).file_path
+            groups.append(
+                (places.join(tables.uri, name), counts.get(name, 0), merged.row_group(number).num_rows)
+            )
+            counts[name] = counts.get(name, 0) + 1
+        return groups
+    footers = [(name, read_footer(name, "table")) for name in tables.files]
+    return [
+        (name, group, footer.row_group(group).num_rows)
+        for name, footer in footers
+        for group in range(footer.num_row_groups)
+    ]
+
+
+def iter_row_groups(
+    uri: str, row_groups: Sequence[int], columns: Sequence[str] | None = None
+) -> Iterator[pa.Table]:
+    """Row groups of one file, one table each."""
+    filesystem, path = places.arrow_filesystem(uri)
+    with places.said_clearly(uri):
+        reader = pq.ParquetFile(path, filesystem=filesystem)
+        for group in row_groups:
+            yield reader.read_row_group(group, columns=list(columns) if columns else None)
+
+
+def write_table(uri: str, table: pa.Table) -> FileFacts:
+    """Writes one Parquet file in one step; the same rows give the same bytes."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    content = sink.getvalue().to_pybytes()
+    places.write_bytes(uri, content)
+    digest = hashlib.sha256(content).hexdigest()
+    return FileFacts(places.name_of(uri), table.num_rows, len(content), digest)
+
+
+def commit(uri: str, files: Sequence[FileFacts], facts: dict[str, Any]) -> None:
+    """Publishes the files of a folder: merges their footers, then writes the manifest last.
+
+    Args:
+        uri: The folder; every file lies directly in it.
+        files: What `write_table` returned, in the order that readers shall see.
+        facts: Whatever else readers need to know.
+    """
+    merge_footers(uri, [entry.name for entry in files])
+    listed = [vars(entry) for entry in files]
+    rows = sum(entry.rows for entry in files)
+    places.write_json(
+        places.join(uri, MANIFEST), {"format_version": FORMAT_VERSION, "rows": rows, **facts, "files": listed}
+    )
+
+
+def merge_footers(uri: str, names: Sequence[str]) -> None:
+    """Writes `_metadata`: the footers of all part files in one object.
+
+    Source: fastparquet.writer.merge; other engines read the result as a dataset of these files.
+    """
+    filesystem = places.fsspec_filesystem(uri)
+    root = places.normalise(uri) if places.is_local(uri) else uri
+    with places.said_clearly(uri):
+        fastparquet.writer.merge(
+            [places.join(root, name) for name in names],
+            verify_schema=False,
+            open_with=filesystem.open,
+            root=root,
+        )
+
+
+def take_folder(uri: str, what: str, overwrite: bool) -> str:
+    """Makes a folder ready for a stage's results and returns its normal name.
+
+    Only what an earlier run of a stage put there is removed, and finished results only when `overwrite` is set.
+
+    Raises:
+        BadInput: when finished results are there and may not be replaced, or the name is a file.
+    """
+    out = places.normalise(uri)
+    if places.is_file(out):
+        raise BadInput(f"writing {what} to {uri}", "a file of that name", "Name a folder")
+    facts = read_manifest(out)
+    if facts and not overwrite:
+        raise BadInput(f"writing {what} to {uri}", "finished results are there", "Name another folder or give --overwrite")
+    places.delete(out, [MANIFEST, FOOTERS, REJECTS, *[entry["name"] for entry in (facts or {"files": []})["files"]]])
+    return out
+
+
+def parse(content: bytes) -> pa.Table:
+    """A Parquet file that is in memory already.
+
+    Raises:
+        BadInput: when the bytes are not Parquet.
+    """
+    try:
+        return pq.read_table(pa.BufferReader(content))
+    except pa.ArrowInvalid as error:
+        raise BadInput("reading a table", str(error).splitlines()[0], "Replace the file") from None
