@@ -15,7 +15,7 @@ import numpy as np
 T = TypeVar("T")
 
 # How often a caption tells each thing it could; the things labels are made of are told most often.
-TELLS_SIZE, TELLS_PLACE, TELLS_BACKGROUND = 0.25, 0.2, 0.15
+TELLS_COUNT, TELLS_SIZE, TELLS_PLACE, TELLS_BACKGROUND = 0.5, 0.2, 0.15, 0.15
 TELLS_COLOUR, TELLS_GROUP = 0.97, 0.95
 
 # The first word of each entry is the one that labels use.
@@ -27,16 +27,12 @@ SHAPE_WORDS: dict[str, tuple[str, ...]] = {
     "heart": ("heart",),
     "cross": ("cross", "plus sign"),
     "ring": ("ring", "hoop"),
-    "crescent": ("crescent", "moon"),
     "diamond": ("diamond", "rhombus"),
-    "arrow": ("arrow", "pointer"),
 }
 COLOUR_WORDS: dict[str, tuple[str, ...]] = {
     "red": ("red", "crimson", "scarlet"),
-    "orange": ("orange", "tangerine"),
     "yellow": ("yellow", "golden"),
     "green": ("green", "emerald"),
-    "cyan": ("cyan", "turquoise"),
     "blue": ("blue", "sapphire"),
     "purple": ("purple", "violet"),
     "pink": ("pink", "rosy"),
@@ -106,13 +102,19 @@ def _noun(group: Group, rng: np.random.Generator) -> str:
     return f"{size} {colour} {shape}"
 
 
+def _amount(group: Group, noun: str, rng: np.random.Generator) -> str:
+    """A number word or digit where the caption tells the count, an article or "some" elsewhere."""
+    if rng.random() < TELLS_COUNT:
+        return pick(COUNT_WORDS[group.count], rng)
+    if group.count > 1:
+        return "some"
+    return "an" if noun[0] in "aeiou" else "a"
+
+
 def _phrase(group: Group, rng: np.random.Generator) -> str:
     """What a caption says of one group, with its place before or after it, or not at all."""
     noun = " ".join(_noun(group, rng).split())
-    count = pick(COUNT_WORDS[group.count], rng)
-    if group.count == 1 and rng.random() < 0.6:
-        count = "an" if noun[0] in "aeiou" else "a"
-    phrase = f"{count} {noun}"
+    phrase = f"{_amount(group, noun, rng)} {noun}"
     if rng.random() >= TELLS_PLACE:
         return phrase
     place = pick(PLACE_WORDS[group.place], rng)

@@ -20,8 +20,8 @@ from xhash_ray.errors import BadInput
 QUERY_SHARE, TRAIN_SHARE = 1 / 8, 5 / 8
 
 # Mostly one or two groups: with three, too many scenes would share a label by chance.
-GROUP_SHARES = (0.50, 0.35, 0.15)
-COUNT_SHARES = (0.65, 0.23, 0.12)
+GROUP_SHARES = (0.60, 0.30, 0.10)
+COUNT_SHARES = (0.70, 0.20, 0.10)
 LARGE_SHARE, OUTLINED_SHARE, OCCLUDED_SHARE = 0.6, 0.3, 0.2
 
 BACKGROUNDS = tuple(BACKGROUND_WORDS)
@@ -96,7 +96,7 @@ def _sprites(
     radius *= scale * (1.0 if group.large else 0.7)
     x, y = centre + rng.uniform(-0.04, 0.04, 2)
     rgb, outlined = drawing.jittered_rgb(group.colour, rng), bool(rng.random() < OUTLINED_SHARE)
-    turn = np.pi if group.shape in drawing.FREELY_TURNED else 0.4
+    turn = drawing.TURN_LIMIT_RAD
     return [
         drawing.Sprite(
             group.shape, rgb, x + dx * radius, y + dy * radius, radius, rng.uniform(-turn, turn), outlined

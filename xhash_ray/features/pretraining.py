@@ -45,6 +45,7 @@ class PretrainingSettings:
     shift: float = 0.06
     scale: float = 0.1
     brightness: float = 0.1
+    gray: float = 0.3
 
 
 def register_architectures() -> None:
@@ -92,6 +93,8 @@ def _augment(pixels, settings, generator):
     theta[:, :, 2] = 2 * settings.shift * draw[:, 1:3]
     grid = functional.affine_grid(theta, list(pixels.shape), align_corners=False)
     pixels = functional.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
+    grey = torch.rand(count, generator=generator) < settings.gray
+    pixels[grey] = pixels[grey].mean(1, keepdim=True)
     return (pixels * (1 + settings.brightness * draw[:, 4, None, None, None])).clamp(0, 1)
 
 
@@ -107,6 +110,7 @@ def pretrain(images, texts, model_name, settings, on_epoch=None, tweak=None):
         tokens = tokenizer([c for t in flat for c in t])
         n = len(pixels)
         counts = starts[1:] - starts[:-1]
+        [torch.nn.init.ones_(p) for k,p in model.named_parameters() if k.endswith("bn3.weight")]
         model = model.to(memory_format=torch.channels_last)
         decay = [p for k, p in model.named_parameters() if p.ndim >= 2 and "embedding" not in k]
         rest = [p for k, p in model.named_parameters() if not (p.ndim >= 2 and "embedding" not in k)]

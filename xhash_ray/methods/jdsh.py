@@ -19,7 +19,10 @@ Loss         L = intra (|B_I B_I' - S|^2 + |B_T B_T' - S|^2) + |B_I B_T' - S|^2 
 Where we differ, and why
  1. Features are given (CLIP, CNN, bag of words); the paper's image net is AlexNet's frozen fc7 and one linear
     layer, ours is that layer. Its dropout and image augmentation stay behind with it.
- 2. Features are scaled by one number per modality (scaling.py). As delivered they cost up to 0.13 MAP.
+ 2. The hash functions see centred and scaled features (scaling.py). As delivered they cost up to 0.13 MAP.
+    S is made from the features as they are when none is negative, as in the paper (ReLU outputs, word counts: zero
+    means absence). Features with negative values (CLIP) are centred first and S_I = cos: their raw cosines lie so
+    close together that every pair counts as similar and all codes collapse into one.
  3. DSDW's thresholds are fitted to the features at hand, from batches as large as those trained on: a normal
     left of the histogram's peak, a Laplace right of it. The authors ship the numbers of two data sets and no
     estimator; `thresholds = "mirflickr" | "nuswide"` selects those.
@@ -82,12 +85,20 @@ def cosine(X: Float[Tensor, "n d"], Y: Float[Tensor, "m d"]) -> Float[Tensor, "n
     return normalize(X) @ normalize(Y).T
 
 
+def modal_similarity(F: Float[Tensor, "n d"], signed: bool) -> Float[Tensor, "n n"]:
+    """S_I or S_T: 2a - 1 with an affinity a in [0, 1], the cosine, or (1 + cosine) / 2 of centred, signed features."""
+    S = cosine(F, F)
+    return S if signed else 2 * S - 1
+
+
 def joint_similarity(
-    F_I: Float[Tensor, "n d_I"], F_T: Float[Tensor, "n d_T"], settings: Settings
+    F_I: Float[Tensor, "n d_I"],
+    F_T: Float[Tensor, "n d_T"],
+    settings: Settings,
+    signed: tuple[bool, bool] = (False, False),
 ) -> Float[Tensor, "n n"]:
     """Joint-modal similarity, section 3.2: alpha S_I + beta S_T + lambda S_C."""
-    S_I = 2 * cosine(F_I, F_I) - 1
-    S_T = 2 * cosine(F_T, F_T) - 1
+    S_I, S_T = modal_similarity(F_I, signed[0]), modal_similarity(F_T, signed[1])
     S_C = cosine(S_I, S_T)
     return settings.alpha * S_I + settings.beta * S_T + settings.lambda_ * (S_C + S_C.T) / 2
 
@@ -129,10 +140,12 @@ class JDSH(Method):
         )
         self.register_buffer("thresholds", torch.tensor(PUBLISHED["mirflickr"]))
         self.a = 1.0
+        self.signed = False, False
 
     def prepare(self, image: Float[Tensor, "n d_I"], text: Float[Tensor, "n d_T"], seed: int) -> None:
         """Fits the feature scales, and DSDW's thresholds on batches drawn like those of the training."""
         super().prepare(image, text, seed)
+        self.signed = bool((image < 0).any()), bool((text < 0).any())
         if self.settings.thresholds != "fitted":
             self.thresholds.copy_(torch.tensor(PUBLISHED[self.settings.thresholds]))
             return
@@ -142,8 +155,16 @@ class JDSH(Method):
         samples = []
         for _ in range(FITTING_BATCHES):
             rows = torch.randperm(len(image), generator=generator)[:n]
-            samples.append(joint_similarity(image[rows], text[rows], self.settings)[off_diagonal])
+            samples.append(self.joint_similarity(image[rows], text[rows])[off_diagonal])
         self.thresholds.copy_(torch.tensor(fit_thresholds(torch.cat(samples))))
+
+    def joint_similarity(
+        self, F_I: Float[Tensor, "n d_I"], F_T: Float[Tensor, "n d_T"]
+    ) -> Float[Tensor, "n n"]:
+        """Joint-modal similarity of features as they arrive: signed ones are centred first."""
+        F_I = F_I - self.scale_image.mean if self.signed[0] else F_I
+        F_T = F_T - self.scale_text.mean if self.signed[1] else F_T
+        return joint_similarity(F_I, F_T, self.settings, self.signed)
 
     def start_epoch(self, epoch: int) -> None:
         """Continuation: tanh(a h) approaches sign(h) as a = sqrt(epoch + 1) grows."""
@@ -158,7 +179,7 @@ class JDSH(Method):
 
     def similarity(self, F_I: Float[Tensor, "n d_I"], F_T: Float[Tensor, "n d_T"]) -> Float[Tensor, "n n"]:
         """S, the similarity wanted of the codes, for a whole global batch."""
-        S = joint_similarity(F_I, F_T, self.settings)
+        S = self.joint_similarity(F_I, F_T)
         return self.settings.mu * weighted(S, Thresholds(*self.thresholds.tolist()), self.settings)
 
     def forward(self, batch: Batch, phase: str, world: World) -> dict[str, Tensor]:

@@ -30,7 +30,7 @@ def connect() -> None:
     options: dict[str, Any] = {"log_to_driver": False, "runtime_env": {"env_vars": passed_on()}}
     if not address:
         cpus = max(MIN_LOGICAL_CPUS, os.cpu_count() or 1)
-        options |= {"num_cpus": cpus, "include_dashboard": False}
+        options |= {"address": "local", "num_cpus": cpus, "include_dashboard": False}
     try:
         with native_output_hidden():
             ray.init(logging_level="error", **options)

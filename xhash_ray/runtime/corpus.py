@@ -69,6 +69,7 @@ def make_demo_corpus(options: CorpusDemo) -> dict[str, Any]:
         "files": len(files),
         "size_bytes": sum(entry.size_bytes for entry in files),
         "out": out,
+        "seconds": round(progress.seconds, 2),
     }
 
 

@@ -48,6 +48,8 @@ class Artefact:
 def fingerprint(facts: dict[str, Any], weights: bytes) -> str:
     """SHA-256 over what decides the codes: identity facts as canonical JSON, then the weights' bytes."""
     identity = {name: facts.get(name) for name in IDENTITY}
+    encoder = identity["encoder"] or {}  # its weights count by digest, wherever they lie
+    identity["encoder"] = {name: value for name, value in encoder.items() if name != "pretrained"}
     canonical = json.dumps(identity, sort_keys=True, separators=(",", ":")).encode()
     return hashlib.sha256(canonical + b"\n" + weights).hexdigest()
 

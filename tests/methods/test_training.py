@@ -1,0 +1,262 @@
+"""The training loop: batches are a function of seed and epoch, and workers together take one process' steps."""
+
+import dataclasses
+import datetime
+import multiprocessing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xhash_ray import methods
+from xhash_ray.errors import BadInput, XhashError
+from xhash_ray.methods.base import Batch, Method, Settings, Shape, World
+from xhash_ray.methods.training import batches, check_batches, fit
+from xhash_ray.runtime.collectives import DistributedWorld
+
+SHAPE = Shape(bits=16, image_length=6, text_length=5)
+BATCH, STEPS, SEED = 16, 3, 9
+SMALL = {"epochs": 1, "batch_size": BATCH, "hidden": 32}  # for methods that have such a setting
+SIZES = (2, 4)
+PRELOADED = ["hypothesis", "pytest", "torch.distributed", "xhash_ray.methods.jdsh", "xhash_ray.runtime.collectives"]
+
+every_method = pytest.mark.parametrize("name", methods.available())
+every_size = pytest.mark.parametrize("size", SIZES)
+
+
+class Worker(World):
+    """One of several workers, without the others."""
+
+    def __init__(self, rank: int, size: int) -> None:
+        self.rank, self.size = rank, size
+
+
+class Recorder(Method):
+    """A method of two phases that writes down what is asked of it."""
+
+    phases = ("first", "second")
+
+    def __init__(self, settings: Any = Settings(epochs=2, batch_size=4)) -> None:  # noqa: B008
+        super().__init__(Shape(8, 2, 2), settings)
+        self.weights = torch.nn.ParameterDict({phase: torch.zeros(()) for phase in ("first", "second")})
+        self.calls: list[str] = []
+        self.value = 1.0
+
+    def prepare(self, image: torch.Tensor, text: torch.Tensor, seed: int) -> None:
+        self.calls.append(f"prepare {len(image)} {seed}")
+
+    def start_epoch(self, epoch: int) -> None:
+        self.calls.append(f"epoch {epoch} {'training' if self.training else 'resting'}")
+
+    def optimizer_of(self, phase: str) -> torch.optim.Optimizer:
+        return torch.optim.SGD([self.weights[phase]], lr=1.0)
+
+    def forward(self, batch: Batch, phase: str, world: World) -> dict[str, torch.Tensor]:
+        self.calls.append(f"{phase} {len(batch.image)}")
+        slope = self.weights["first"] + self.weights["second"]
+        return {phase: self.value + 0 * slope, "tilt": slope - slope.detach()}
+
+
+class WithoutGradients(Recorder):
+    """A method that is finished when it is prepared."""
+
+    phases = ()
+
+
+def paired_features() -> tuple[torch.Tensor, torch.Tensor]:
+    """Features of three batches of pairs, made from what a pair has in common."""
+    generator = torch.Generator().manual_seed(4)
+    shared = torch.randn(BATCH * STEPS, 3, generator=generator)
+    image, text = (shared @ torch.randn(3, length, generator=generator) for length in SHAPE[1:])
+    return image, text
+
+
+def created(name: str) -> Method:
+    """A method with fixed first weights."""
+    torch.manual_seed(5)
+    known = {field.name for field in dataclasses.fields(methods.load(name).Settings)}
+    return methods.create(name, SHAPE, {key: value for key, value in SMALL.items() if key in known})
+
+
+def gradients(name: str, world: World) -> dict[str, torch.Tensor]:
+    """Gradients of every phase on the first batch, averaged over the workers."""
+    method, (image, text), found = created(name), paired_features(), {}
+    method.prepare(image, text, SEED)
+    method.start_epoch(0)
+    rows = next(batches(len(image), BATCH, world, SEED, 0))
+    for phase in method.phases:
+        method.zero_grad()
+        sum(method(Batch(image[rows], text[rows]), phase, world).values()).backward()
+        world.average_gradients(method)
+        moved = {key: value.grad for key, value in method.named_parameters() if value.grad is not None}
+        found |= {f"{phase} {key}": value.clone() for key, value in moved.items()}
+    return found
+
+
+def weights(name: str, world: World) -> dict[str, torch.Tensor]:
+    """Weights and buffers after three steps."""
+    method = created(name)
+    fit(method, *paired_features(), world, SEED, lambda *_: None)
+    return method.state_dict()
+
+
+def outcome(world: World) -> dict[str, dict[str, dict[str, torch.Tensor]]]:
+    """What one worker has at the end, of every method."""
+    return {name: {"gradients": gradients(name, world), "weights": weights(name, world)} for name in methods.available()}
+
+
+def work(rank: int, folder: str) -> None:
+    """One process of several: takes part wherever there are enough workers for its rank."""
+    patience = datetime.timedelta(seconds=60)
+    torch.set_num_threads(1)
+    for size in (size for size in SIZES if rank < size):
+        dist.init_process_group("gloo", f"file://{folder}/meet-{size}", patience, rank=rank, world_size=size)
+        torch.save(outcome(DistributedWorld()), f"{folder}/{size}-{rank}.pt")
+        dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[dict]]:
+    """What every worker has at the end, by number of workers."""
+    folder = Path(tmp_path_factory.mktemp("workers"))
+    multiprocessing.set_forkserver_preload(PRELOADED)
+    torch.multiprocessing.start_processes(work, (str(folder),), nprocs=max(SIZES), start_method="forkserver")
+    found = {size: [torch.load(folder / f"{size}-{rank}.pt") for rank in range(size)] for size in SIZES}
+    return {1: [outcome(World())], **found}
+
+
+def relative_error(found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> float:
+    """The largest over all entries of |found - wanted| / |wanted|, in norms."""
+    assert found.keys() == wanted.keys()
+    errors = [(found[key] - value).norm() / value.norm().clamp(min=1e-12) for key, value in wanted.items()]
+    return max((float(error) for error in errors), default=0.0)
+
+
+@every_method
+@every_size
+def test_workers_have_the_gradients_of_one_process(outcomes, name, size):
+    (alone,) = outcomes[1]
+    for worker in outcomes[size]:
+        assert relative_error(worker[name]["gradients"], alone[name]["gradients"]) < 1e-5
+
+
+@every_method
+@every_size
+def test_workers_arrive_at_the_weights_of_one_process(outcomes, name, size):
+    (alone,) = outcomes[1]
+    for worker in outcomes[size]:
+        assert relative_error(worker[name]["weights"], alone[name]["weights"]) < 1e-5
+
+
+@every_method
+@every_size
+def test_all_workers_arrive_at_the_same_weights(outcomes, name, size):
+    first, *others = (worker[name]["weights"] for worker in outcomes[size])
+    for other in others:
+        assert all(torch.equal(value, other[key]) for key, value in first.items())
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    workers=st.sampled_from([1, 2, 3, 4]), share=st.integers(1, 5), n=st.integers(0, 60), seed=st.integers(0, 99), epoch=st.integers(0, 9)
+)
+def test_workers_slices_make_up_the_batches_of_one_process(workers, share, n, seed, epoch):
+    batch_size = workers * share
+    alone = [rows.tolist() for rows in batches(n, batch_size, World(), seed, epoch)]
+    slices = [batches(n, batch_size, Worker(rank, workers), seed, epoch) for rank in range(workers)]
+    together = [torch.cat(parts).tolist() for parts in zip(*slices, strict=True)]
+    assert together == alone
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 60), st.integers(1, 20), st.integers(0, 99), st.integers(0, 9))
+def test_an_epoch_takes_each_pair_at_most_once_in_full_batches(n, batch_size, seed, epoch):
+    found = [rows.tolist() for rows in batches(n, batch_size, World(), seed, epoch)]
+    rows = [row for batch in found for row in batch]
+    assert len(found) == n // batch_size
+    assert {len(batch) for batch in found} <= {batch_size}
+    assert len(set(rows)) == len(rows)
+    assert set(rows) <= set(range(n))
+
+
+def test_the_order_is_a_function_of_seed_and_epoch():
+    def order(seed: int, epoch: int) -> list[int]:
+        return torch.cat(list(batches(100, 10, World(), seed, epoch))).tolist()
+
+    assert order(1, 0) == order(1, 0)
+    assert len({tuple(order(seed, epoch)) for seed in range(3) for epoch in range(3)}) == 9
+
+
+@pytest.mark.parametrize("pairs", [0, 1, 15])
+def test_fewer_pairs_than_a_batch_are_refused(pairs):
+    with pytest.raises(BadInput, match=f"{pairs} pairs for batches of 16"):
+        check_batches(pairs, 16, 1)
+
+
+@pytest.mark.parametrize(("batch_size", "workers"), [(16, 3), (2, 4)])
+def test_a_batch_that_workers_cannot_share_evenly_is_refused(batch_size, workers):
+    with pytest.raises(BadInput, match=f"a batch of {batch_size} pairs for {workers} workers"):
+        check_batches(100, batch_size, workers)
+
+
+@pytest.mark.parametrize(("n", "batch_size", "workers"), [(16, 16, 1), (16, 16, 4), (100, 6, 3)])
+def test_batches_that_fit_pass(n, batch_size, workers):
+    check_batches(n, batch_size, workers)
+
+
+def test_training_checks_before_it_prepares():
+    method = Recorder()
+    with pytest.raises(BadInput, match="3 pairs for batches of 4"):
+        fit(method, torch.ones(3, 2), torch.ones(3, 2), World(), 1, lambda *_: None)
+    assert method.calls == []
+
+
+def test_the_loop_calls_every_phase_on_every_batch_in_order():
+    method = Recorder()
+    fit(method, torch.ones(10, 2), torch.ones(10, 2), World(), 7, lambda *_: None)
+    steps = ["first 4", "second 4"] * 2
+    assert method.calls == ["prepare 10 7", "epoch 0 training", *steps, "epoch 1 training", *steps]
+    assert not method.training
+
+
+def test_a_phase_moves_only_what_its_optimizer_holds():
+    method = Recorder(Settings(epochs=1, batch_size=4))
+    method.phases = ("first",)
+    fit(method, torch.ones(8, 2), torch.ones(8, 2), World(), 7, lambda *_: None)
+    assert {phase: weight.item() for phase, weight in method.weights.items()} == {"first": -2.0, "second": 0.0}
+
+
+def test_every_epoch_is_reported_with_mean_terms_and_their_sum():
+    method, reports = Recorder(), []
+    method.value = 2.5
+    fit(method, torch.ones(10, 2), torch.ones(10, 2), World(), 7, lambda *given: reports.append(given))
+    assert [epoch for epoch, _ in reports] == [0, 1]
+    for _, terms in reports:
+        assert terms.pop("pairs_per_s") > 0
+        assert terms == {"loss": 5.0, "first": 2.5, "second": 2.5, "tilt": 0.0}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_loss_that_is_no_number_stops_the_training(value):
+    method = Recorder()
+    method.value = value
+    with pytest.raises(XhashError, match="the loss is"):
+        fit(method, torch.ones(8, 2), torch.ones(8, 2), World(), 7, lambda *_: None)
+
+
+def test_a_method_without_gradients_is_prepared_and_reported():
+    method, losses = WithoutGradients(Settings(epochs=1, batch_size=4)), []
+    fit(method, torch.ones(8, 2), torch.ones(8, 2), World(), 7, lambda _, terms: losses.append(terms["loss"]))
+    assert method.calls == ["prepare 8 7", "epoch 0 training"]
+    assert losses == [0]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_own_rows_partition_what_has_a_row_per_pair(size):
+    everything = torch.arange(12.0).reshape(6, 2)
+    parts = [Worker(rank, size).own(everything) for rank in range(size)]
+    assert torch.equal(torch.cat(parts), everything)

@@ -1,0 +1,102 @@
+"""Encoding and index building on Ray: one code per pair, one answer for any number of shards."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from xhash_ray import options
+from xhash_ray.core.hamming import distances_reference
+from xhash_ray.errors import BadInput, Mismatch
+from xhash_ray.index.manifest import read_manifest
+from xhash_ray.index.shard import load_shard, merge_hits
+from xhash_ray.methods.artefacts import to_method
+from xhash_ray.runtime.encoding import encode
+from xhash_ray.runtime.indexing import build_index
+from xhash_ray.storage import tables
+from xhash_ray.storage.artefact import read_artefact
+from xhash_ray.storage.codes import open_codes, to_array
+from xhash_ray.storage.features import load_features
+
+
+def codes_of(run) -> pa.Table:
+    return tables.read_table(open_codes(run.codes).tables)
+
+
+def test_codes_are_those_of_the_model(run):
+    features, table = load_features(run.features), codes_of(run)
+    method = to_method(read_artefact(run.model))
+    assert table["id"].to_pylist() == features.ids
+    for name in ("image", "text"):
+        expected = method.encode(name, torch.from_numpy(getattr(features, name)))
+        assert np.array_equal(to_array(table[f"{name}_code"]), expected)
+    assert {"labels", "split", "caption"} <= set(table.column_names)
+
+
+def test_features_of_another_length_are_refused(run, tmp_path):
+    table = pa.table(
+        {
+            "id": ["a"],
+            "image": pa.FixedSizeListArray.from_arrays(pa.array(np.ones(5, np.float32)), 5),
+            "text": pa.FixedSizeListArray.from_arrays(pa.array(np.ones(5, np.float32)), 5),
+        }
+    )
+    tables.write_table(str(tmp_path / "features.parquet"), table)
+    with pytest.raises(Mismatch, match="features of 5 and 5 numbers"):
+        encode(options.Encode(features=str(tmp_path / "features.parquet"), model=run.model, out=str(tmp_path / "out")))
+
+
+def test_codes_of_another_model_are_refused(run, tmp_path):
+    folder = tmp_path / "codes"
+    folder.mkdir()
+    tables.commit(str(folder), [tables.write_table(str(folder / "a.parquet"), codes_of(run))], {"model_fingerprint": "f" * 64})
+    with pytest.raises(Mismatch, match="is made by model ffffffffffff"):
+        build_index(options.IndexBuild(codes=str(folder), model=run.model, out=str(tmp_path / "index")))
+
+
+@pytest.mark.parametrize("shards", [1, 4, 7])
+@pytest.mark.parametrize("target", ["image", "text"])
+def test_any_number_of_shards_answers_like_brute_force(run, tmp_path, shards, target):
+    out = str(tmp_path / "index")
+    build_index(options.IndexBuild(codes=run.codes, model=run.model, out=out, shards=shards))
+    manifest = read_manifest(out)
+    loaded = [
+        load_shard(uri, number, manifest.facts["shards"][number]["sha256"])
+        for number, uri in enumerate(manifest.shard_uris)
+    ]
+    table = codes_of(run)
+    queries = to_array(table["text_code" if target == "image" else "image_code"])[:20]
+    distances = distances_reference(to_array(table[f"{target}_code"]), queries)
+    ids = table["id"].to_pylist()
+    parts = [shard.search(queries, target, 30) for shard in loaded]
+    for row, line in enumerate(distances):
+        expected = sorted(zip(line.tolist(), ids, strict=True))[:30]
+        found = merge_hits([part[row] for part in parts], 30)
+        assert [(hit.distance, hit.id) for hit in found] == expected
+
+
+def test_an_id_in_two_code_files_is_named(run, tmp_path):
+    folder = tmp_path / "codes"
+    folder.mkdir()
+    files = [tables.write_table(str(folder / f"{name}.parquet"), codes_of(run).slice(0, 3)) for name in "ab"]
+    fingerprint = open_codes(run.codes).fingerprint
+    tables.commit(str(folder), files, {"model_fingerprint": fingerprint})
+    with pytest.raises(BadInput, match="occurs twice"):
+        build_index(options.IndexBuild(codes=str(folder), model=run.model, out=str(tmp_path / "index")))
+    assert not (tmp_path / "index" / "manifest.json").exists()
+
+
+def test_a_flipped_byte_in_a_shard_is_named(run, tmp_path):
+    out = tmp_path / "index"
+    build_index(options.IndexBuild(codes=run.codes, model=run.model, out=str(out), shards=2))
+    manifest = json.loads((out / "manifest.json").read_text())
+    path = out / manifest["shards"][1]["name"]
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+    with pytest.raises(Mismatch, match="shard-00001-of-00002"):
+        load_shard(str(path), 1, manifest["shards"][1]["sha256"])

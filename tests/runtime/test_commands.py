@@ -1,0 +1,105 @@
+"""The commands as a person runs them: exit codes, one clear line, JSON last; jobs; object storage."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+from tests.runtime.conftest import RAY_BIN
+
+XHASH = Path(sys.executable).parent / "xhash"
+TIMEOUT_S = 240
+
+
+def xhash(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(XHASH), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        env={**os.environ, **environment},
+        check=False,
+    )
+
+
+def last_json(done: subprocess.CompletedProcess[str]) -> dict:
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["train"], 2, ["'features' is missing", "--features"]),
+        (["train", "--featurs", "x"], 2, ["--featurs", "--help"]),
+        (["train", "--features", "x", "--out", "y", "--set", "bitz=3"], 2, ["unknown option 'bitz'", "'bits'"]),
+        (["train", "--features", "x", "--out", "y", "--bits", "many"], 2, ["--bits", "int"]),
+        (["frobnicate"], 2, ["frobnicate"]),
+        (["evaluate", "--queries", "/nowhere", "--database", "/nowhere"], 2, ["/nowhere", "no such file"]),
+        (["serve", "--index", "/nowhere", "--port", "99999"], 2, ["99999"]),
+        (["query", "--text", "x", "--url", "http://127.0.0.1:9"], 1, ["no answer"]),
+        (["train", "--config", "/nowhere.toml"], 2, ["/nowhere.toml", "No such file"]),
+    ],
+)
+def test_bad_usage_is_one_clear_line(arguments, code, words):
+    done = xhash(*arguments)
+    assert done.returncode == code
+    line = done.stderr.strip().splitlines()[-1]
+    assert line.startswith("xhash: ")
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in line
+
+
+def test_a_job_is_submitted_to_a_real_head(run, head, demo_root):
+    command = [
+        str(RAY_BIN), "job", "submit", "--address", head.dashboard, "--working-dir", str(REPOSITORY),
+        "--", "python", "jobs/train.py", "--config", "jobs/recipes/demo.toml",
+        "--set", "bits=16", "--set", "settings.epochs=2", "--set", f"out={demo_root}/job-model", "--json",
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, cwd=REPOSITORY, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = next(json.loads(line) for line in reversed(done.stdout.splitlines()) if line.startswith("{"))
+    assert (result["bits"], result["method"], result["out"]) == (16, "jdsh", f"{demo_root}/job-model")
+    assert (demo_root / "job-model" / "model.safetensors").exists()
+
+
+def test_the_whole_path_on_object_storage(run, s3_endpoint):
+    s3 = "s3://xhash/path"
+    made = last_json(xhash("corpus", "demo", "--out", f"{s3}/corpus", "--pairs", "60", "--json"))
+    assert made["pairs"] == 60
+    given = ["--model", "xhash-tiny", "--pretrained", run.weights, "--actors", "1"]
+    extracted = last_json(xhash("extract", "--corpus", f"{s3}/corpus", "--out", f"{s3}/features", *given, "--json"))
+    assert (extracted["pairs"], extracted["rejected"]) == (60, 0)
+    settings = ["--bits", "16", "--set", "settings.epochs=2", "--set", "settings.hidden=32"]
+    last_json(xhash("train", "--features", f"{s3}/features", "--out", f"{s3}/model", *settings, "--json"))
+    last_json(
+        xhash("encode", "--features", f"{s3}/features", "--model", f"{s3}/model", "--out", f"{s3}/codes", "--json")
+    )
+    built = last_json(
+        xhash("index", "build", "--codes", f"{s3}/codes", "--model", f"{s3}/model", "--out", f"{s3}/index", "--json")
+    )
+    assert (built["rows"], built["shards"], built["code_bytes_per_pair"]) == (60, 4, 4)
+    measured = last_json(xhash("evaluate", "--queries", f"{s3}/codes", "--database", f"{s3}/codes", "--json"))
+    assert 0 < measured["chance"] < measured["map"]["image_to_text"] <= 1
+
+
+def test_a_missing_bucket_is_said(run):
+    done = xhash("evaluate", "--queries", "s3://no-such-bucket/codes", "--database", "s3://no-such-bucket/codes")
+    assert done.returncode == 2
+    assert "s3://no-such-bucket/codes" in done.stderr
+    assert "no such file, folder or bucket" in done.stderr
+
+
+def test_metrics_of_a_run_are_written_for_prometheus(run, tmp_path):
+    path = tmp_path / "stage.prom"
+    last_json(
+        xhash("evaluate", "--queries", run.codes, "--database", run.codes, "--json", "--metrics-file", str(path))
+    )
+    assert 'xhash_stage_seconds{stage="evaluate"}' in path.read_text()

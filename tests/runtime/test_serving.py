@@ -1,0 +1,160 @@
+"""The endpoint over HTTP: four shards answer like brute force, whatever is asked with."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import numpy as np
+import pytest
+import torch
+
+from tests.runtime.conftest import free_port
+from xhash_ray import options
+from xhash_ray.asking import ask
+from xhash_ray.client import Client
+from xhash_ray.core.hamming import distances_reference
+from xhash_ray.errors import BadInput, BadOption, Unreachable
+from xhash_ray.methods.artefacts import to_method
+from xhash_ray.storage import tables
+from xhash_ray.storage.artefact import read_artefact
+from xhash_ray.storage.codes import open_codes, to_array
+from xhash_ray.storage.features import load_features
+
+
+@pytest.fixture(scope="module")
+def url(run):
+    from xhash_ray.runtime.endpoint import start, stop
+
+    facts = start(options.Serve(index=run.index, port=free_port()))
+    assert (facts["shards"], facts["bits"]) == (4, 32)
+    yield facts["url"]
+    stop()
+
+
+@pytest.fixture
+def client(url):
+    with Client(url) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def stored(run):
+    return tables.read_table(open_codes(run.codes).tables)
+
+
+def brute_force(stored, code: bytes, target: str, k: int) -> list[tuple[int, str]]:
+    distances = distances_reference(to_array(stored[f"{target}_code"]), np.frombuffer(code, np.uint8)[None])[0]
+    return sorted(zip(distances.tolist(), stored["id"].to_pylist(), strict=True))[:k]
+
+
+def found(answer) -> list[tuple[int, str]]:
+    return [(hit["distance"], hit["id"]) for hit in answer["hits"]]
+
+
+@pytest.mark.parametrize("row", [0, 100, 259])
+@pytest.mark.parametrize("target", ["image", "text"])
+def test_code_queries_answer_like_brute_force(client, stored, row, target):
+    code = stored["text_code"][row].as_py()
+    answer = client.search(code=code.hex(), target=target, k=50)
+    assert found(answer) == brute_force(stored, code, target, 50)
+    assert answer["kth_distance"] == answer["hits"][-1]["distance"]
+
+
+def test_a_text_finds_what_its_stored_code_finds(client, stored):
+    row = 17
+    answer = client.search(text=stored["caption"][row].as_py(), k=20)
+    assert answer["target"] == "image"
+    assert found(answer) == brute_force(stored, stored["text_code"][row].as_py(), "image", 20)
+
+
+def test_an_image_finds_what_its_stored_code_finds(client, stored, run):
+    corpus = {row["id"]: row for row in tables.read_table(tables.open_tables(run.corpus, "corpus")).to_pylist()}
+    row = 23
+    answer = client.search(image=corpus[stored["id"][row].as_py()]["image"], k=20)
+    assert answer["target"] == "text"
+    assert found(answer) == brute_force(stored, stored["image_code"][row].as_py(), "text", 20)
+
+
+def test_a_vector_finds_what_its_code_finds(client, stored, run):
+    feature = load_features(run.features).text[5]
+    code = to_method(read_artefact(run.model)).encode("text", torch.from_numpy(feature[None]))[0].tobytes()
+    answer = client.search(vector=feature.tolist(), source="text", target="image", k=9)
+    assert found(answer) == brute_force(stored, code, "image", 9)
+
+
+def test_an_id_finds_what_its_code_finds_with_metadata(client, stored):
+    row = 42
+    answer = client.search(id=stored["id"][row].as_py(), target="image", k=5)
+    assert found(answer) == brute_force(stored, stored["image_code"][row].as_py(), "image", 5)
+    captions = dict(zip(stored["id"].to_pylist(), stored["caption"].to_pylist(), strict=True))
+    for hit in answer["hits"]:
+        assert hit["metadata"]["caption"] == captions[hit["id"]]
+
+
+def test_more_hits_than_pairs_gives_all_pairs(client, stored):
+    answer = client.search(code=stored["text_code"][0].as_py().hex(), target="image", k=9999)
+    assert len(answer["hits"]) == stored.num_rows
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ({"text": "  "}, "an empty text"),
+        ({"text": "a", "id": "b"}, "exactly one"),
+        ({}, "exactly one"),
+        ({"image": b"no image"}, "cannot be decoded"),
+        ({"image": "%%%"}, "not base64"),
+        ({"code": "xyz"}, "not hexadecimal"),
+        ({"code": "00"}, "8 bits"),
+        ({"vector": [0.0, 1.0]}, "Send 128"),
+        ({"id": "nobody"}, "not in this index"),
+        ({"text": "a", "target": "audio"}, "target"),
+        ({"text": "a", "k": 0}, "k"),
+        ({"text": "a", "k": 1_000_000}, "k"),
+        ({"text": "a", "filter": "x"}, "filter"),
+    ],
+)
+def test_bad_queries_are_refused_with_a_reason(client, query, message):
+    with pytest.raises(BadInput, match=message):
+        client.search(**query)
+
+
+def test_the_index_is_described(client, run):
+    facts = client.index()
+    assert facts["model_fingerprint"] == read_artefact(run.model).fingerprint
+    assert sum(entry["rows"] for entry in facts["shards"]) == facts["rows"]
+
+
+def test_curl_as_the_readme_shows_it(url, program):
+    body = json.dumps({"text": "a blue star", "k": 3})
+    command = [program("curl"), "-s", f"{url}/v1/search", "-H", "Content-Type: application/json", "-d", body]
+    answer = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=60).stdout)
+    assert len(answer["hits"]) == 3
+
+
+def test_xhash_query_asks_one_thing(url):
+    assert len(ask(options.Query(text="a red circle", k=4, url=url))["hits"]) == 4
+    with pytest.raises(BadOption, match="exactly one"):
+        ask(options.Query(url=url))
+    with pytest.raises(BadInput, match="No such file"):
+        ask(options.Query(image="/nowhere.jpg", url=url))
+
+
+def test_an_unreachable_endpoint_is_said():
+    with pytest.raises(Unreachable, match="no answer"):
+        ask(options.Query(text="x", url=f"http://127.0.0.1:{free_port()}"))
+
+
+def test_a_taken_port_is_said_before_anything_starts(run, url):
+    from xhash_ray.runtime.endpoint import start
+
+    with pytest.raises(BadInput, match="Address already in use"):
+        start(options.Serve(index=run.index, port=int(url.rsplit(":", 1)[1])))
+
+
+def test_a_missing_index_is_said(run, tmp_path):
+    from xhash_ray.runtime.endpoint import start
+
+    with pytest.raises(BadInput, match="manifest.json"):
+        start(options.Serve(index=str(tmp_path), port=free_port()))
