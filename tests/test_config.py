@@ -1,4 +1,4 @@
-"""Options from recipes, overrides and flags: types, precedence, and errors that name the nearest known key."""
+"""Options from recipes, overrides and flags: types, precedence, errors that name the nearest known key."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Example:
     where: str | None = option("which rows", None)
     actors: int | None = option("processes", None)
     names: tuple[str, ...] = option("several", ())
-    settings: dict[str, Any] = option("a table", {})
+    settings: dict[str, Any] = option("a table", {})  # noqa: RUF009
     dtype: str = option("of the features", "float16", choices=("float16", "float32"))
 
 
@@ -125,7 +125,7 @@ def test_a_missing_option_says_how_to_give_it():
 
 
 def test_a_value_that_is_no_choice_names_the_choices():
-    with pytest.raises(BadOption, match="dtype = 'float61'.*Did you mean 'float16'.*float16, float32"):
+    with pytest.raises(BadOption, match=r"dtype = 'float61'.*Did you mean 'float16'.*float16, float32"):
         made(dtype="float61")
 
 

@@ -1,4 +1,4 @@
-"""Errors: one line that says what was asked, what was found and what to do; exit codes; the nearest known name."""
+"""Errors: one line of what was asked, found and to be done; exit codes; the nearest known name."""
 
 import pickle
 

@@ -21,7 +21,7 @@ def test_every_recipe_holds_valid_options(path):
         options = build(TABLES[table], read_recipe(str(path), table, TABLES), table)
         if table == "train":
             method = methods.load(options.method)
-            build(method.Settings, options.settings, options.method)
+            build(method.settings_type, options.settings, options.method)
 
 
 def test_every_verb_has_its_job():

@@ -72,7 +72,11 @@ def parser() -> Parser:
     for verb, options in VERBS.items():
         group, _, name = verb.rpartition(" ")
         summary = (options.__doc__ or "").split(": ", 1)[-1].rstrip(".")
-        add_flags((groups[group] if group else verbs).add_parser(name, help=summary, description=summary), verb, options)
+        add_flags(
+            (groups[group] if group else verbs).add_parser(name, help=summary, description=summary),
+            verb,
+            options,
+        )
     return top
 
 
@@ -90,7 +94,9 @@ def add_flags(verb_parser: argparse.ArgumentParser, verb: str, options: type[Any
             text = help_of(field).replace("%%", "%").replace("%", "%%") + (required or default).replace("%", "%%")
             verb_parser.add_argument(*flags, metavar=field.name.upper(), help=text)
     common = verb_parser.add_argument_group("every verb")
-    common.add_argument("--config", metavar="TOML", help=f"recipe; its table [{verb.replace(' ', '-')}] gives the options")
+    common.add_argument(
+        "--config", metavar="TOML", help=f"recipe; its table [{verb.replace(' ', '-')}] gives the options"
+    )
     common.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="override one option")
     common.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     common.add_argument("--endpoint-url", metavar="URL", help="S3-compatible server (AWS_ENDPOINT_URL)")

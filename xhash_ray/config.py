@@ -14,13 +14,14 @@ error that names the nearest known one. `${NAME}` and `${NAME:-default}` in stri
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import re
 import tomllib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -73,9 +74,7 @@ def build(options: type[Options], values: Mapping[str, Any], asked: str) -> Opti
             raise BadOption(asked, f"unknown option '{name}'", nearest(name, fields))
     for name, field in fields.items():
         if name not in values and is_required(field):
-            raise BadOption(
-                asked, f"'{name}' is missing", f"Give --{name.replace('_', '-')} ({help_of(field)})"
-            )
+            raise BadOption(asked, f"'{name}' is missing", f"Give --{name.replace('_', '-')} ({help_of(field)})")
     typed = {name: convert(value, hints[name], f"{asked} --{name}") for name, value in values.items()}
     for name, value in typed.items():
         check_choice(fields[name], value, asked)
@@ -103,9 +102,7 @@ def convert(value: Any, hint: Any, asked: str) -> Any:
     """Turns a loose value into the type a field declares, or raises BadOption."""
     if value is None or (isinstance(hint, types.UnionType) and value == "none"):
         return None
-    kind = (
-        next((a for a in typing.get_args(hint) if a is not type(None)), hint) if is_optional(hint) else hint
-    )
+    kind = next((a for a in typing.get_args(hint) if a is not type(None)), hint) if is_optional(hint) else hint
     origin = typing.get_origin(kind) or kind
     try:
         if origin is bool:
@@ -119,7 +116,7 @@ def convert(value: Any, hint: Any, asked: str) -> Any:
         if origin is int and (isinstance(value, bool) or float(value) != int(value)):
             raise ValueError
         return origin(value)
-    except (TypeError, ValueError, KeyError):
+    except (TypeError, ValueError, KeyError, OverflowError):
         name = getattr(origin, "__name__", str(origin))
         raise BadOption(asked, f"{value!r} is not of type {name}", f"Give a value of type {name}") from None
 
@@ -138,7 +135,9 @@ def to_bool(value: Any) -> bool:
 
 def to_int(text: str) -> int:
     """An integer, also as 1e6 or 1_000_000."""
-    number = float(text.replace("_", ""))
+    with contextlib.suppress(ValueError):
+        return int(text)
+    number = float(text)
     if number != int(number):
         raise ValueError(text)
     return int(number)
@@ -151,7 +150,7 @@ def to_dict(value: Any) -> dict[str, Any]:
     return dict(part.split("=", 1) for part in str(value).split(",") if part)
 
 
-def read_recipe(path: str, verb: str, verbs: Mapping[str, Any]) -> dict[str, Any]:
+def read_recipe(path: str, verb: str, verbs: Collection[str]) -> dict[str, Any]:
     """The table of one verb in a TOML recipe, variables expanded.
 
     Args:
@@ -172,7 +171,10 @@ def read_recipe(path: str, verb: str, verbs: Mapping[str, Any]) -> dict[str, Any
     for name in recipe:
         if name not in verbs:
             raise BadOption(f"recipe {path}", f"unknown table [{name}]", nearest(name, verbs))
-    return dict(expand(recipe.get(verb, {})))
+    table = recipe.get(verb, {})
+    if not isinstance(table, dict):
+        raise BadOption(f"recipe {path}", f"{verb} is {table!r}, not a table", f"Write [{verb}] and its keys below it")
+    return dict(expand(table))
 
 
 def expand(value: Any) -> Any:
@@ -209,7 +211,12 @@ def override(values: Mapping[str, Any], assignments: list[str]) -> dict[str, Any
             raise BadOption(f"--set {assignment}", "no '='", "Write --set key=value")
         table, _, name = key.strip().rpartition(".")
         if table:
-            changed.setdefault(table, {})[name] = literal(text)
+            holder = changed.setdefault(table, {})
+            if not isinstance(holder, dict):
+                raise BadOption(
+                    f"--set {assignment}", f"'{table}' is {holder!r}, not a table", f"Write --set {table}=..."
+                )
+            holder[name] = literal(text)
         else:
             changed[name] = literal(text)
     return changed

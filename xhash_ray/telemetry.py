@@ -31,7 +31,24 @@ class Metric:
     buckets: tuple[float, ...] = ()
 
 
-LATENCY_BUCKETS_S = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+LATENCY_BUCKETS_S = (
+    0.00005,
+    0.0001,
+    0.00025,
+    0.0005,
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1,
+    2.5,
+    5,
+)
 
 METRICS = {
     metric.name: metric
@@ -39,9 +56,25 @@ METRICS = {
         Metric("xhash_stage_pairs", "gauge", "Pairs a finished stage has processed", ("stage",)),
         Metric("xhash_stage_rejected_pairs", "gauge", "Pairs a finished stage could not use", ("stage",)),
         Metric("xhash_stage_seconds", "gauge", "Wall time of a finished stage in seconds", ("stage",)),
-        Metric("xhash_stage_finished_timestamp_seconds", "gauge", "When a stage last finished, Unix time", ("stage",)),
-        Metric("xhash_search_seconds", "histogram", "Time of a search by part: encode, scan, total", ("part",), LATENCY_BUCKETS_S),
-        Metric("xhash_searches", "counter", "Searches answered, by kind of query and outcome", ("kind", "outcome")),
+        Metric(
+            "xhash_stage_finished_timestamp_seconds",
+            "gauge",
+            "When a stage last finished, Unix time",
+            ("stage",),
+        ),
+        Metric(
+            "xhash_search_seconds",
+            "histogram",
+            "Time of a search by part: encode, scan, total",
+            ("part",),
+            LATENCY_BUCKETS_S,
+        ),
+        Metric(
+            "xhash_searches",
+            "counter",
+            "Searches answered, by kind of query and outcome",
+            ("kind", "outcome"),
+        ),
     )
 }
 

@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as npst
 from xhash_ray.core.bits import MAX_BITS, check_bits, pack, unpack
 from xhash_ray.errors import BadInput
 
-SIGNS = "+-------" "++-----+"
+SIGNS = "+-------++-----+"
 GOLDEN = [0x01, 0x83]
 
 
@@ -18,9 +18,7 @@ def outputs_of(signs: str) -> np.ndarray:
     return np.array([[1.0 if sign == "+" else -1.0 for sign in signs]], dtype=np.float32)
 
 
-code_arrays = st.tuples(st.integers(0, 6), st.integers(1, 16)).flatmap(
-    lambda shape: npst.arrays(np.uint8, shape)
-)
+code_arrays = st.tuples(st.integers(0, 6), st.integers(1, 16)).flatmap(lambda shape: npst.arrays(np.uint8, shape))
 
 
 def test_golden_bytes():

@@ -1,4 +1,4 @@
-"""Exact Hamming search: the fast kernel gives what the definition gives, on every shape and every kind of data."""
+"""Exact Hamming search: the fast kernel gives what the definition gives, on every shape and kind of data."""
 
 import inspect
 

@@ -1,4 +1,4 @@
-"""Corpora: the same pairs come out whichever form they lie in, every row once, and what is no pair says why."""
+"""Corpora: the same pairs come out of every form, every row once, and what is no pair says why."""
 
 import csv
 import io
@@ -20,7 +20,13 @@ from xhash_ray.errors import BadInput, BadOption, XhashError
 N = 11
 Build = Callable[[Path], str]
 EXPECTED = [
-    Pair(f"p{i:02d}", f"pixels {i}".encode(), (f"caption {i}, \"ü\"",), ("even",) if i % 2 == 0 else ("odd", "small"), {"split": "ab"[i % 2]})
+    Pair(
+        f"p{i:02d}",
+        f"pixels {i}".encode(),
+        (f'caption {i}, "ü"',),
+        ("even",) if i % 2 == 0 else ("odd", "small"),
+        {"split": "ab"[i % 2]},
+    )
     for i in range(N)
 ]
 
@@ -262,7 +268,13 @@ def test_a_table_may_begin_with_a_byte_order_mark(tmp_path):
 
 def test_tars_take_captions_labels_and_ids_from_json_and_cls(tmp_path):
     facts = json.dumps({"id": "own", "caption": "from json", "year": 2001}).encode()
-    members = [("d/1.png", b"x"), ("d/1.json", facts), ("d/1.cls", b"3\n"), ("2.seg.png", b"?"), ("2.WEBP", b"y")]
+    members = [
+        ("d/1.png", b"x"),
+        ("d/1.json", facts),
+        ("d/1.cls", b"3\n"),
+        ("2.seg.png", b"?"),
+        ("2.WEBP", b"y"),
+    ]
     tar(tmp_path / "a.tar", [*members, ("2.caption", b"from file"), ("2.json", b"no json"), ("3.jpg", b"z")])
     first, second, third = read_all(open_corpus(str(tmp_path / "a.tar")))
     assert first == Pair("own", b"x", ("from json",), ("3",), {"year": 2001})
@@ -374,7 +386,8 @@ def test_a_parquet_column_of_the_wrong_type_is_refused(tmp_path, changed, words)
 
 
 @pytest.mark.parametrize(
-    ("head", "column"), [("id,caption,image_path", "text"), ("id,text,pixels", "image_path"), ("a,b", "image_path")]
+    ("head", "column"),
+    [("id,caption,image_path", "text"), ("id,text,pixels", "image_path"), ("a,b", "image_path")],
 )
 def test_a_missing_table_column_is_named(tmp_path, head, column):
     (tmp_path / "t.csv").write_text(f"{head}\n" + ",".join("x" * (head.count(",") + 1)) + "\n")
@@ -386,7 +399,7 @@ def test_a_missing_table_column_is_named(tmp_path, head, column):
 def test_a_folder_without_corpus_is_refused(tmp_path, there):
     for name in there:
         (tmp_path / name).write_bytes(b"x")
-    with pytest.raises(BadInput, match="no corpus file.*Parquet files, WebDataset"):
+    with pytest.raises(BadInput, match=r"no corpus file.*Parquet files, WebDataset"):
         open_corpus(str(tmp_path))
 
 
@@ -466,7 +479,15 @@ def test_every_refusal_is_one_line(tmp_path):
 
 @pytest.mark.parametrize(
     ("value", "texts"),
-    [("a", ("a",)), (["a", " b "], ("a", "b")), ((), ()), (None, ()), ("", ()), ([None, ""], ()), ("a\n", ("a",))],
+    [
+        ("a", ("a",)),
+        (["a", " b "], ("a", "b")),
+        ((), ()),
+        (None, ()),
+        ("", ()),
+        ([None, ""], ()),
+        ("a\n", ("a",)),
+    ],
 )
 def test_texts(value, texts):
     assert as_texts(value) == texts
@@ -479,14 +500,18 @@ def test_what_is_no_text_is_refused(value):
 
 
 @pytest.mark.parametrize(
-    ("value", "labels"), [(None, ()), ("a", ("a",)), (3, ("3",)), (["b", "a", "b", None], ("a", "b")), ([], ())]
+    ("value", "labels"),
+    [(None, ()), ("a", ("a",)), (3, ("3",)), (["b", "a", "b", None], ("a", "b")), ([], ())],
 )
 def test_labels(value, labels):
     assert as_labels(value) == labels
 
 
 def test_loose_metadata_gets_types_and_text_where_they_do_not_agree():
-    rows = [{"n": 1, "f": 0.5, "mixed": 1, "nothing": None}, {"n": None, "f": 1, "mixed": "a", "nested": {"x": 1}}]
+    rows = [
+        {"n": 1, "f": 0.5, "mixed": 1, "nothing": None},
+        {"n": None, "f": 1, "mixed": "a", "nested": {"x": 1}},
+    ]
     schema = metadata_schema(rows)
     assert dict(zip(schema.names, schema.types, strict=True)) == {
         "n": pa.int64(),
@@ -518,5 +543,8 @@ def test_types_of_two_units_meet(first, second, common):
 
 
 def test_schemas_of_two_units_are_united():
-    first, second = pa.schema([("a", pa.int32()), ("b", pa.string())]), pa.schema([("a", pa.int64()), ("c", pa.bool_())])
+    first, second = (
+        pa.schema([("a", pa.int32()), ("b", pa.string())]),
+        pa.schema([("a", pa.int64()), ("c", pa.bool_())]),
+    )
     assert unify(first, second) == pa.schema([("a", pa.int64()), ("b", pa.string()), ("c", pa.bool_())])

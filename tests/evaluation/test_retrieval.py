@@ -97,7 +97,8 @@ def test_rows_cut_every_array_and_the_labels():
 
 
 @pytest.mark.parametrize(
-    ("queries", "database"), [(codes(2), codes(3)), (features(2), features(3)), (features(2, 0, 4, 6), features(2, 0, 6, 4))]
+    ("queries", "database"),
+    [(codes(2), codes(3)), (features(2), features(3)), (features(2, 0, 4, 6), features(2, 0, 6, 4))],
 )
 def test_comparable_sides_pass(queries, database):
     check_comparable(queries, database)

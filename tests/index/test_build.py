@@ -94,7 +94,10 @@ def test_a_manifest_comes_back(tmp_path):
     assert read == made
     assert (read.bits, read.rows, read.facts["bit_order"]) == (64, 12, "little")
     assert read.model_uri == f"{tmp_path}/model"
-    assert read.shard_uris == [f"{tmp_path}/shard-00000-of-00002.parquet", f"{tmp_path}/shard-00001-of-00002.parquet"]
+    assert read.shard_uris == [
+        f"{tmp_path}/shard-00000-of-00002.parquet",
+        f"{tmp_path}/shard-00001-of-00002.parquet",
+    ]
     assert [entry["sha256"] for entry in read.facts["shards"]] == ["0" * 64] * 2
 
 

@@ -1,4 +1,4 @@
-"""Searching shards: merged, they answer what one scan over everything answers, in the order (distance, id)."""
+"""Searching shards: merged, they answer what one scan over everything answers, by (distance, id)."""
 
 import hashlib
 

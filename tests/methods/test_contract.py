@@ -45,7 +45,7 @@ def paired_features(seed: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
 def created(name: str, shape: Shape = SHAPE, **settings: Any) -> Method:
     """A method with fixed first weights, small and trained for few epochs."""
     torch.manual_seed(5)
-    known = {field.name for field in dataclasses.fields(methods.load(name).Settings)}
+    known = {field.name for field in dataclasses.fields(methods.load(name).settings_type)}
     small = {setting: value for setting, value in SMALL.items() if setting in known}
     return methods.create(name, shape, small | settings)
 
@@ -206,6 +206,7 @@ def test_a_stored_model_gives_the_same_codes(name, tmp_path):
     facts = {**facts_of(name, method), "encoder": {}, "training": {"pairs": PAIRS}}
     write_artefact(str(tmp_path), facts, weights_of(method), model_card(facts))
     again = to_method(read_artefact(str(tmp_path)))
+    assert not again.training
     for modality, features in zip(("image", "text"), paired_features(2), strict=True):
         np.testing.assert_array_equal(again.encode(modality, features), method.encode(modality, features))
 
@@ -244,7 +245,7 @@ def test_the_model_card_names_method_paper_and_settings(name):
 
 
 def test_an_unknown_method_names_the_nearest():
-    with pytest.raises(BadOption, match="unknown method 'jdhs'.*Did you mean 'jdsh'"):
+    with pytest.raises(BadOption, match=r"unknown method 'jdhs'.*Did you mean 'jdsh'"):
         methods.load("jdhs")
 
 

@@ -36,10 +36,7 @@ def joint_similarity_oracle(image: Rows, text: Rows, s: Settings) -> Rows:
     s_text = [[2 * cosine(text[i], text[j]) - 1 for j in n] for i in n]
     s_cross = [[cosine(s_image[i], s_text[j]) for j in n] for i in n]
     return [
-        [
-            s.alpha * s_image[i][j] + s.beta * s_text[i][j] + s.lambda_ * (s_cross[i][j] + s_cross[j][i]) / 2
-            for j in n
-        ]
+        [s.alpha * s_image[i][j] + s.beta * s_text[i][j] + s.lambda_ * (s_cross[i][j] + s_cross[j][i]) / 2 for j in n]
         for i in n
     ]
 
@@ -119,7 +116,9 @@ def test_joint_similarity_of_a_zero_row_is_a_number():
 
 @settings(deadline=None, max_examples=30)
 @given(
-    st.integers(0, 9999), st.sampled_from([*PUBLISHED.values(), Thresholds(-0.2, 0.3, -0.9, 0.9)]), st.sampled_from([SETTINGS, UNUSUAL])
+    st.integers(0, 9999),
+    st.sampled_from([*PUBLISHED.values(), Thresholds(-0.2, 0.3, -0.9, 0.9)]),
+    st.sampled_from([SETTINGS, UNUSUAL]),
 )
 def test_weighting_is_its_formula(seed, thresholds, s):
     (S,) = random_features(seed, 5, 5)
@@ -140,17 +139,17 @@ def test_values_on_a_threshold_are_undecided():
     torch.testing.assert_close(weighted(S, t, SETTINGS), S)
 
 
-@pytest.mark.parametrize(
-    ("name", "left", "right"), [("mirflickr", -0.528, -0.138), ("nuswide", -0.6456, -0.276)]
-)
+@pytest.mark.parametrize(("name", "left", "right"), [("mirflickr", -0.528, -0.138), ("nuswide", -0.6456, -0.276)])
 def test_published_thresholds(name, left, right):
     assert PUBLISHED[name].left == pytest.approx(left)
     assert PUBLISHED[name].right == pytest.approx(right)
 
 
-@pytest.mark.parametrize(("peak", "scale_left", "scale_right"), [(-0.49, 0.02, 0.09), (0.1, 0.05, 0.05), (-0.6, 0.1, 0.3)])
+@pytest.mark.parametrize(
+    ("peak", "scale_left", "scale_right"), [(-0.49, 0.02, 0.09), (0.1, 0.05, 0.05), (-0.6, 0.1, 0.3)]
+)
 def test_thresholds_are_recovered_from_a_sample(peak, scale_left, scale_right):
-    """Half normal left of the peak and half Laplace right of it, in shares that make the density continuous."""
+    """Half normal left of the peak and half Laplace right of it, so that the density is continuous."""
     rng = np.random.default_rng(7)
     mass_left, mass_right = scale_left * math.sqrt(math.pi / 2), scale_right
     n_left = round(200_000 * mass_left / (mass_left + mass_right))

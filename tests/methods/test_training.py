@@ -1,4 +1,4 @@
-"""The training loop: batches are a function of seed and epoch, and workers together take one process' steps."""
+"""The training loop: batches are a function of seed and epoch, and workers take one process' steps."""
 
 import dataclasses
 import datetime
@@ -22,7 +22,13 @@ SHAPE = Shape(bits=16, image_length=6, text_length=5)
 BATCH, STEPS, SEED = 16, 3, 9
 SMALL = {"epochs": 1, "batch_size": BATCH, "hidden": 32}  # for methods that have such a setting
 SIZES = (2, 4)
-PRELOADED = ["hypothesis", "pytest", "torch.distributed", "xhash_ray.methods.jdsh", "xhash_ray.runtime.collectives"]
+PRELOADED = [
+    "hypothesis",
+    "pytest",
+    "torch.distributed",
+    "xhash_ray.methods.jdsh",
+    "xhash_ray.runtime.collectives",
+]
 
 every_method = pytest.mark.parametrize("name", methods.available())
 every_size = pytest.mark.parametrize("size", SIZES)
@@ -78,7 +84,7 @@ def paired_features() -> tuple[torch.Tensor, torch.Tensor]:
 def created(name: str) -> Method:
     """A method with fixed first weights."""
     torch.manual_seed(5)
-    known = {field.name for field in dataclasses.fields(methods.load(name).Settings)}
+    known = {field.name for field in dataclasses.fields(methods.load(name).settings_type)}
     return methods.create(name, SHAPE, {key: value for key, value in SMALL.items() if key in known})
 
 
@@ -97,16 +103,18 @@ def gradients(name: str, world: World) -> dict[str, torch.Tensor]:
     return found
 
 
-def weights(name: str, world: World) -> dict[str, torch.Tensor]:
-    """Weights and buffers after three steps."""
-    method = created(name)
-    fit(method, *paired_features(), world, SEED, lambda *_: None)
-    return method.state_dict()
+def trained(name: str, world: World) -> dict[str, dict[str, torch.Tensor]]:
+    """Weights and buffers after three steps, and the terms reported of them."""
+    method, reported = created(name), {}
+    fit(method, *paired_features(), world, SEED, lambda _, terms: reported.update(terms))
+    reported.pop("pairs_per_s")
+    terms = {term: torch.tensor(value) for term, value in reported.items()}
+    return {"weights": method.state_dict(), "terms": terms}
 
 
 def outcome(world: World) -> dict[str, dict[str, dict[str, torch.Tensor]]]:
     """What one worker has at the end, of every method."""
-    return {name: {"gradients": gradients(name, world), "weights": weights(name, world)} for name in methods.available()}
+    return {name: {"gradients": gradients(name, world), **trained(name, world)} for name in methods.available()}
 
 
 def work(rank: int, folder: str) -> None:
@@ -154,6 +162,14 @@ def test_workers_arrive_at_the_weights_of_one_process(outcomes, name, size):
 
 @every_method
 @every_size
+def test_workers_report_the_terms_of_one_process(outcomes, name, size):
+    (alone,) = outcomes[1]
+    for worker in outcomes[size]:
+        assert relative_error(worker[name]["terms"], alone[name]["terms"]) < 1e-5
+
+
+@every_method
+@every_size
 def test_all_workers_arrive_at_the_same_weights(outcomes, name, size):
     first, *others = (worker[name]["weights"] for worker in outcomes[size])
     for other in others:
@@ -162,7 +178,11 @@ def test_all_workers_arrive_at_the_same_weights(outcomes, name, size):
 
 @settings(deadline=None, max_examples=50)
 @given(
-    workers=st.sampled_from([1, 2, 3, 4]), share=st.integers(1, 5), n=st.integers(0, 60), seed=st.integers(0, 99), epoch=st.integers(0, 9)
+    workers=st.sampled_from([1, 2, 3, 4]),
+    share=st.integers(1, 5),
+    n=st.integers(0, 60),
+    seed=st.integers(0, 99),
+    epoch=st.integers(0, 9),
 )
 def test_workers_slices_make_up_the_batches_of_one_process(workers, share, n, seed, epoch):
     batch_size = workers * share
@@ -227,7 +247,10 @@ def test_a_phase_moves_only_what_its_optimizer_holds():
     method = Recorder(Settings(epochs=1, batch_size=4))
     method.phases = ("first",)
     fit(method, torch.ones(8, 2), torch.ones(8, 2), World(), 7, lambda *_: None)
-    assert {phase: weight.item() for phase, weight in method.weights.items()} == {"first": -2.0, "second": 0.0}
+    assert {phase: weight.item() for phase, weight in method.weights.items()} == {
+        "first": -2.0,
+        "second": 0.0,
+    }
 
 
 def test_every_epoch_is_reported_with_mean_terms_and_their_sum():

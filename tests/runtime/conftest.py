@@ -157,13 +157,20 @@ def run(ray_cluster: None, demo_root: Path) -> Artefacts:
     from xhash_ray.runtime.training import train
 
     r = demo_root
-    made = Artefacts(r, *(str(r / name) for name in ("corpus", "clip.safetensors", "features", "model", "codes", "index")))
+    made = Artefacts(
+        r, *(str(r / name) for name in ("corpus", "clip.safetensors", "features", "model", "codes", "index"))
+    )
     make_demo_corpus(options.CorpusDemo(out=made.corpus, pairs=PAIRS, seed=7))
     pretrain_clip(options.Pretrain(corpus=made.corpus, out=made.weights, settings={"epochs": 4, "batch_size": 64}))
     extract(
         options.Extract(
-            corpus=made.corpus, out=made.features, model="xhash-tiny", pretrained=made.weights,
-            actors=2, rows_per_unit=100, dtype="float32",
+            corpus=made.corpus,
+            out=made.features,
+            model="xhash-tiny",
+            pretrained=made.weights,
+            actors=2,
+            rows_per_unit=100,
+            dtype="float32",
         )  # fmt: skip
     )
     train(

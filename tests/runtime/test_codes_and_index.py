@@ -53,7 +53,11 @@ def test_features_of_another_length_are_refused(run, tmp_path):
 def test_codes_of_another_model_are_refused(run, tmp_path):
     folder = tmp_path / "codes"
     folder.mkdir()
-    tables.commit(str(folder), [tables.write_table(str(folder / "a.parquet"), codes_of(run))], {"model_fingerprint": "f" * 64})
+    tables.commit(
+        str(folder),
+        [tables.write_table(str(folder / "a.parquet"), codes_of(run))],
+        {"model_fingerprint": "f" * 64},
+    )
     with pytest.raises(Mismatch, match="is made by model ffffffffffff"):
         build_index(options.IndexBuild(codes=str(folder), model=run.model, out=str(tmp_path / "index")))
 

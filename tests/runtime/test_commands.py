@@ -38,7 +38,11 @@ def last_json(done: subprocess.CompletedProcess[str]) -> dict:
     [
         (["train"], 2, ["'features' is missing", "--features"]),
         (["train", "--featurs", "x"], 2, ["--featurs", "--help"]),
-        (["train", "--features", "x", "--out", "y", "--set", "bitz=3"], 2, ["unknown option 'bitz'", "'bits'"]),
+        (
+            ["train", "--features", "x", "--out", "y", "--set", "bitz=3"],
+            2,
+            ["unknown option 'bitz'", "'bits'"],
+        ),
         (["train", "--features", "x", "--out", "y", "--bits", "many"], 2, ["--bits", "int"]),
         (["frobnicate"], 2, ["frobnicate"]),
         (["evaluate", "--queries", "/nowhere", "--database", "/nowhere"], 2, ["/nowhere", "no such file"]),
@@ -80,10 +84,29 @@ def test_the_whole_path_on_object_storage(run, s3_endpoint):
     settings = ["--bits", "16", "--set", "settings.epochs=2", "--set", "settings.hidden=32"]
     last_json(xhash("train", "--features", f"{s3}/features", "--out", f"{s3}/model", *settings, "--json"))
     last_json(
-        xhash("encode", "--features", f"{s3}/features", "--model", f"{s3}/model", "--out", f"{s3}/codes", "--json")
+        xhash(
+            "encode",
+            "--features",
+            f"{s3}/features",
+            "--model",
+            f"{s3}/model",
+            "--out",
+            f"{s3}/codes",
+            "--json",
+        )
     )
     built = last_json(
-        xhash("index", "build", "--codes", f"{s3}/codes", "--model", f"{s3}/model", "--out", f"{s3}/index", "--json")
+        xhash(
+            "index",
+            "build",
+            "--codes",
+            f"{s3}/codes",
+            "--model",
+            f"{s3}/model",
+            "--out",
+            f"{s3}/index",
+            "--json",
+        )
     )
     assert (built["rows"], built["shards"], built["code_bytes_per_pair"]) == (60, 4, 4)
     measured = last_json(xhash("evaluate", "--queries", f"{s3}/codes", "--database", f"{s3}/codes", "--json"))
@@ -99,7 +122,5 @@ def test_a_missing_bucket_is_said(run):
 
 def test_metrics_of_a_run_are_written_for_prometheus(run, tmp_path):
     path = tmp_path / "stage.prom"
-    last_json(
-        xhash("evaluate", "--queries", run.codes, "--database", run.codes, "--json", "--metrics-file", str(path))
-    )
+    last_json(xhash("evaluate", "--queries", run.codes, "--database", run.codes, "--json", "--metrics-file", str(path)))
     assert 'xhash_stage_seconds{stage="evaluate"}' in path.read_text()

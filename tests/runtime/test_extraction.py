@@ -30,7 +30,13 @@ def write_corpus(folder, rows) -> str:
 
 def extract_options(run, corpus, out, **more):
     return options.Extract(
-        corpus=corpus, out=str(out), model="xhash-tiny", pretrained=run.weights, actors=1, dtype="float32", **more
+        corpus=corpus,
+        out=str(out),
+        model="xhash-tiny",
+        pretrained=run.weights,
+        actors=1,
+        dtype="float32",
+        **more,
     )
 
 
@@ -119,6 +125,11 @@ def test_finished_features_are_not_replaced_unasked(run):
     ],
 )
 def test_unknown_names_are_said_before_anything_is_computed(run, tmp_path, changed, message):
-    given = {"corpus": run.corpus, "out": str(tmp_path / "out"), "model": "xhash-tiny", "pretrained": run.weights}
+    given = {
+        "corpus": run.corpus,
+        "out": str(tmp_path / "out"),
+        "model": "xhash-tiny",
+        "pretrained": run.weights,
+    }
     with pytest.raises(BadInput, match=message):
         extract(options.Extract(**{**given, **changed}))

@@ -13,9 +13,7 @@ from xhash_ray.storage.artefact import read_artefact
 
 def test_two_workers_learn_what_one_process_learns(run, tmp_path):
     settings = {"epochs": 3, "hidden": 64}
-    train(
-        options.Train(features=run.features, out=str(tmp_path / "one"), bits=32, workers=0, settings=settings)
-    )
+    train(options.Train(features=run.features, out=str(tmp_path / "one"), bits=32, workers=0, settings=settings))
     one, two = read_artefact(str(tmp_path / "one")), read_artefact(run.model)
     assert one.weights.keys() == two.weights.keys()
     for name, value in one.weights.items():

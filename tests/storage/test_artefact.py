@@ -116,7 +116,8 @@ def test_what_decides_the_codes_decides_the_fingerprint(tmp_path, changed):
 
 
 @pytest.mark.parametrize(
-    "changed", [{"training": {"pairs": 11}}, {"encoder": ENCODER | {"pretrained": "s3://elsewhere/clip.safetensors"}}]
+    "changed",
+    [{"training": {"pairs": 11}}, {"encoder": ENCODER | {"pretrained": "s3://elsewhere/clip.safetensors"}}],
 )
 def test_the_fingerprint_ignores_what_does_not_decide_the_codes(tmp_path, changed):
     assert written(tmp_path / "one").fingerprint == written(tmp_path / "two", **changed).fingerprint
@@ -206,7 +207,8 @@ def test_codes_of_this_model_pass(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("found", "words"), [("f" * 64, "made by model ffffffffffff"), (None, "without a model fingerprint"), ("", "without")]
+    ("found", "words"),
+    [("f" * 64, "made by model ffffffffffff"), (None, "without a model fingerprint"), ("", "without")],
 )
 def test_codes_of_another_model_are_refused(tmp_path, found, words):
     with pytest.raises(Mismatch, match=f"somewhere is {words}"):

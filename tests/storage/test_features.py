@@ -63,6 +63,11 @@ def test_without_manifest_encoder_and_classes_are_unknown(tmp_path):
     assert (found.encoder, found.classes) == ({}, ())
 
 
+def test_a_missing_list_of_labels_is_an_empty_one(tmp_path):
+    labels = pa.array([[0], None, [2]], pa.list_(pa.int32()))
+    assert load_features(stored(tmp_path, feature_table(3, labels=labels))).labels == [[0], [], [2]]
+
+
 def test_unlabelled_features_have_no_labels(tmp_path):
     assert load_features(stored(tmp_path, feature_table())).labels is None
 
@@ -129,7 +134,11 @@ def test_a_column_without_chunks_is_empty():
 
 @settings(deadline=None, max_examples=50)
 @given(
-    st.integers(0, 12), st.integers(1, 6), st.sampled_from([np.float16, np.float32]), st.integers(0, 9), st.data()
+    st.integers(0, 12),
+    st.integers(1, 6),
+    st.sampled_from([np.float16, np.float32]),
+    st.integers(0, 9),
+    st.data(),
 )
 def test_matrices_survive_the_format(n, length, kind, seed, data):
     values = matrix(n, length, kind, seed)

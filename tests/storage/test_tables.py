@@ -204,7 +204,7 @@ def test_a_file_that_the_manifest_lists_but_is_gone_is_named(tmp_path):
 def test_finished_results_are_not_replaced_unasked(tmp_path):
     uri = committed(tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(BadInput, match="finished results.*--overwrite"):
+    with pytest.raises(BadInput, match=r"finished results.*--overwrite"):
         tables.take_folder(uri, "codes", overwrite=False)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 

@@ -1,4 +1,4 @@
-"""Places on this machine: names, listings, writes that a reader never sees half of, errors that name the place."""
+"""Places on this machine: names, listings, writes that nobody sees half of, errors that name the place."""
 
 import os
 from pathlib import Path
@@ -39,7 +39,12 @@ def test_schemes(uri, scheme, local):
 
 @pytest.mark.parametrize(
     ("uri", "normal"),
-    [("/a/b/", "/a/b"), ("file:///a/b", "/a/b"), ("s3://bucket/prefix/", "s3://bucket/prefix"), ("s3://bucket", "s3://bucket")],
+    [
+        ("/a/b/", "/a/b"),
+        ("file:///a/b", "/a/b"),
+        ("s3://bucket/prefix/", "s3://bucket/prefix"),
+        ("s3://bucket", "s3://bucket"),
+    ],
 )
 def test_normal_names(uri, normal):
     assert places.normalise(uri) == normal
@@ -93,7 +98,16 @@ def test_delete_takes_the_named_and_passes_over_what_is_not_there(tmp_path):
 
 
 def test_listing_is_sorted_and_recursive_and_leaves_out_bookkeeping(tmp_path):
-    put(tmp_path, "b.parquet", "a.PARQUET", "sub/c.pq", "d.txt", "_metadata.parquet", ".x.parquet", "_old/e.parquet")
+    put(
+        tmp_path,
+        "b.parquet",
+        "a.PARQUET",
+        "sub/c.pq",
+        "d.txt",
+        "_metadata.parquet",
+        ".x.parquet",
+        "_old/e.parquet",
+    )
     listed = places.list_files(str(tmp_path), (".parquet", ".pq"))
     assert listed == [str(tmp_path / name) for name in ("a.PARQUET", "b.parquet", "sub/c.pq")]
 
@@ -111,7 +125,7 @@ def test_a_file_stands_for_itself(tmp_path):
 
 
 def test_listing_nothing_names_the_place(tmp_path):
-    with pytest.raises(BadInput, match="nothing.*no such file"):
+    with pytest.raises(BadInput, match=r"nothing.*no such file"):
         places.list_files(str(tmp_path / "nothing"), (".tar",))
 
 
@@ -172,7 +186,8 @@ def test_json_keeps_its_keys_in_order_and_its_letters(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "found"), [(b"{", "not JSON"), (b"", "not JSON"), (b"\xff\xfe{}", "not JSON"), (b"[1]", "no object")]
+    ("content", "found"),
+    [(b"{", "not JSON"), (b"", "not JSON"), (b"\xff\xfe{}", "not JSON"), (b"[1]", "no object")],
 )
 def test_damaged_json_names_the_file(tmp_path, content, found):
     (tmp_path / "x.json").write_bytes(content)

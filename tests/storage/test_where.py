@@ -52,7 +52,8 @@ def test_no_condition_keeps_every_row(text):
 
 
 @pytest.mark.parametrize(
-    "text", ["split", "=train", "!=x", "split%2=0", "id%0=0", "id%10=10", "id%10=-1", "id%10=a", "id%10=", "id%x=1"]
+    "text",
+    ["split", "=train", "!=x", "split%2=0", "id%0=0", "id%10=10", "id%10=-1", "id%10=a", "id%10=", "id%x=1"],
 )
 def test_what_is_no_condition_is_refused(text):
     with pytest.raises(BadOption, match="not a condition"):
@@ -112,7 +113,7 @@ def test_a_condition_and_its_negation_part_the_rows(values, text):
 
 
 def test_an_unknown_column_names_the_nearest():
-    with pytest.raises(BadInput, match="no column 'splits'.*Did you mean 'split'"):
+    with pytest.raises(BadInput, match=r"no column 'splits'.*Did you mean 'split'"):
         kept("splits=train")
 
 

@@ -22,9 +22,7 @@ def check_bits(bits: int) -> int:
         BadInput: unless it is a multiple of 8 from 8 to 1,024.
     """
     if bits % 8 or not 8 <= bits <= MAX_BITS:
-        raise BadInput(
-            "code length", f"{bits} bits", f"Give a multiple of 8 from 8 to {MAX_BITS}, for instance 64"
-        )
+        raise BadInput("code length", f"{bits} bits", f"Give a multiple of 8 from 8 to {MAX_BITS}, for instance 64")
     return bits
 
 
@@ -43,9 +41,7 @@ def pack(outputs: Float[np.ndarray, "n bits"]) -> UInt8[np.ndarray, "n bytes"]:
     check_bits(outputs.shape[1])
     if not np.isfinite(outputs).all():
         row = int(np.flatnonzero(~np.isfinite(outputs).all(axis=1))[0])
-        raise BadInput(
-            "packing hash outputs", f"NaN or infinity in row {row}", "Check the features of that row"
-        )
+        raise BadInput("packing hash outputs", f"NaN or infinity in row {row}", "Check the features of that row")
     return np.packbits(outputs >= 0, axis=1, bitorder="little")
 
 

@@ -21,9 +21,7 @@ def distances_reference(
     return differing.sum(axis=2, dtype=np.int64)
 
 
-def search_reference(
-    codes: UInt8[np.ndarray, "n bytes"], queries: UInt8[np.ndarray, "q bytes"], k: int
-) -> Hits:
+def search_reference(codes: UInt8[np.ndarray, "n bytes"], queries: UInt8[np.ndarray, "q bytes"], k: int) -> Hits:
     """All distances, sorted by (distance, row), cut at k. The oracle of `search`."""
     check_same_width(codes, queries)
     distances = distances_reference(codes, queries)

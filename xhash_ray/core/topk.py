@@ -57,9 +57,7 @@ def merge(parts: Sequence[Hits], k: int) -> Hits:
         raise BadInput("merging hits", "no parts", "Search at least one shard")
     counts = {part.distances.shape[0] for part in parts}
     if len(counts) > 1:
-        raise BadInput(
-            "merging hits", f"parts answer {sorted(counts)} queries", "Send every shard the same queries"
-        )
+        raise BadInput("merging hits", f"parts answer {sorted(counts)} queries", "Send every shard the same queries")
     distances = np.concatenate([part.distances for part in parts], axis=1)
     rows = np.concatenate([part.rows for part in parts], axis=1)
     return smallest(distances, rows, k)

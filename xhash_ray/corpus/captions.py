@@ -15,7 +15,7 @@ import numpy as np
 T = TypeVar("T")
 
 # How often a caption tells each thing it could; the things labels are made of are told most often.
-TELLS_COUNT, TELLS_SIZE, TELLS_PLACE, TELLS_BACKGROUND = 0.5, 0.2, 0.15, 0.15
+TELLS_COUNT, TELLS_SIZE, TELLS_PLACE, TELLS_BACKGROUND = 0.3, 0.2, 0.15, 0.15
 TELLS_COLOUR, TELLS_GROUP = 0.97, 0.95
 
 # The first word of each entry is the one that labels use.

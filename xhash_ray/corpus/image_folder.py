@@ -13,7 +13,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from xhash_ray.corpus.pairs import Pair, Reject, as_labels, to_pair
+from xhash_ray.corpus.pairs import Pair, Reject, as_labels, identity, to_pair
 from xhash_ray.corpus.paths import fetch, resolve
 from xhash_ray.corpus.sources import Survey, metadata_schema
 from xhash_ray.corpus.units import Unit, plan_units
@@ -69,7 +69,7 @@ class ImageFolder:
         """From the table alone."""
         rows = self.rows(unit)
         taken = set(self.columns.values())
-        ids = [str(row[self.columns["id"]]) for row in rows if row[self.columns["id"]] is not None]
+        ids = [name for name in (identity(row, self.columns) for row in rows) if name]
         labels = {label for row in rows for label in as_labels(row.get(self.columns["labels"]))}
         extra = [{key: value for key, value in row.items() if key not in taken} for row in rows]
         return Survey(ids, labels, metadata_schema(extra))
@@ -81,7 +81,7 @@ class ImageFolder:
             path = row.get(self.columns["image_path"])
             image = fetch(resolve(unit.source, str(path))) if path else b""
             if isinstance(image, str):
-                yield Reject(str(row[self.columns["id"]]), source, image)
+                yield Reject(identity(row, self.columns), source, image)
             else:
                 yield to_pair(row, self.columns, image, source)
 
@@ -96,8 +96,16 @@ def read_rows(uri: str) -> list[dict[str, Any]]:
     try:
         text = places.read_bytes(uri).decode("utf-8-sig")
         if uri.lower().endswith((".jsonl", ".ndjson")):
-            return [json.loads(line) for line in text.splitlines() if line.strip()]
+            return [to_row(json.loads(line)) for line in text.splitlines() if line.strip()]
         delimiter = "\t" if uri.lower().endswith(".tsv") else ","
-        return list(csv.DictReader(io.StringIO(text), delimiter=delimiter))
+        rows = csv.DictReader(io.StringIO(text), delimiter=delimiter)
+        return [{name: value for name, value in row.items() if name is not None} for row in rows]
     except (ValueError, csv.Error) as error:
         raise BadInput(f"corpus table {uri}", f"not readable: {error}", "Save it as UTF-8 CSV or JSON Lines") from None
+
+
+def to_row(value: Any) -> dict[str, Any]:
+    """A JSON line as a row, or ValueError when it is no object."""
+    if not isinstance(value, dict):
+        raise ValueError(f"a line holds {value!r:.40}, not an object")
+    return value

@@ -75,6 +75,12 @@ def as_labels(value: Any) -> tuple[str, ...]:
     return tuple(sorted({str(item) for item in values if item is not None}))
 
 
+def identity(row: Mapping[str, Any], columns: Mapping[str, str]) -> str:
+    """A row's id as text, "" when it has none."""
+    name = row.get(columns["id"])
+    return "" if name is None else str(name)
+
+
 def to_pair(row: Mapping[str, Any], columns: Mapping[str, str], image: bytes | None, source: str) -> Pair | Reject:
     """A row as a pair, or the reason why it is none.
 
@@ -84,18 +90,17 @@ def to_pair(row: Mapping[str, Any], columns: Mapping[str, str], image: bytes | N
         image: The encoded image, None when there is none.
         source: File and row, for the reject.
     """
-    name = row.get(columns["id"])
-    identity = "" if name is None else str(name)
+    name = identity(row, columns)
     try:
         texts = as_texts(row.get(columns["text"]))
     except ValueError as error:
-        return Reject(identity, source, str(error))
-    if not identity:
-        return Reject(identity, source, "id is missing")
+        return Reject(name, source, str(error))
+    if not name:
+        return Reject(name, source, "id is missing")
     if not texts:
-        return Reject(identity, source, "text is missing or empty")
+        return Reject(name, source, "text is missing or empty")
     if not image:
-        return Reject(identity, source, "image is missing or empty")
+        return Reject(name, source, "image is missing or empty")
     taken = set(columns.values())
     metadata = {key: value for key, value in row.items() if key not in taken}
-    return Pair(identity, bytes(image), texts, as_labels(row.get(columns["labels"])), metadata)
+    return Pair(name, bytes(image), texts, as_labels(row.get(columns["labels"])), metadata)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import pyarrow as pa
 
-from xhash_ray.corpus.pairs import Pair, Reject, as_labels, to_pair
+from xhash_ray.corpus.pairs import Pair, Reject, as_labels, identity, to_pair
 from xhash_ray.corpus.paths import fetch, resolve
 from xhash_ray.corpus.sources import Survey
 from xhash_ray.corpus.units import Unit, plan_units
@@ -58,7 +58,7 @@ class ParquetCorpus:
         """Reads the id and label columns only."""
         wanted = [self.columns["id"], self.columns["labels"]]
         table = self.rows(unit, [name for name in wanted if name in self.tables.schema.names])
-        ids = [str(name) for name in table[self.columns["id"]].to_pylist() if name is not None]
+        ids = [str(name) for name in table[self.columns["id"]].to_pylist() if name is not None and str(name)]
         labels: set[str] = set()
         if self.columns["labels"] in table.column_names:
             labels = {label for value in table[self.columns["labels"]].to_pylist() for label in as_labels(value)}
@@ -85,7 +85,7 @@ class ParquetCorpus:
         if not image and isinstance(path, str):
             fetched = fetch(resolve(unit.source, path))
             if isinstance(fetched, str):
-                return Reject(str(row.get(self.columns["id"])), source, fetched)
+                return Reject(identity(row, self.columns), source, fetched)
             image = fetched
         return to_pair(row, self.columns, image if isinstance(image, bytes) else None, source)
 

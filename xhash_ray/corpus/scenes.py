@@ -21,7 +21,7 @@ QUERY_SHARE, TRAIN_SHARE = 1 / 8, 5 / 8
 
 # Mostly one or two groups: with three, too many scenes would share a label by chance.
 GROUP_SHARES = (0.60, 0.30, 0.10)
-COUNT_SHARES = (0.70, 0.20, 0.10)
+COUNT_SHARES = (0.82, 0.12, 0.06)
 LARGE_SHARE, OUTLINED_SHARE, OCCLUDED_SHARE = 0.6, 0.3, 0.2
 
 BACKGROUNDS = tuple(BACKGROUND_WORDS)

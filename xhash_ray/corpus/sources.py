@@ -75,7 +75,7 @@ def open_corpus(uri: str, columns: Mapping[str, str] | None = None) -> Source:
         (TABLE_SUFFIXES, ImageFolder),
     ]
     for suffixes, form in forms:
-        files = places.list_files(uri, suffixes)
+        files = [name for name in places.list_files(uri, suffixes) if name.lower().endswith(suffixes)]
         if files:
             source: Source = form(uri, files, roles)
             return source

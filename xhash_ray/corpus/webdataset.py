@@ -1,18 +1,19 @@
 """A corpus in WebDataset tars: files that share a name up to the first dot are one pair.
 
-    000042.jpg  the image (.jpg .jpeg .png .webp .bmp .gif)      000042.txt   the caption
-    000042.json metadata; `caption` or `text`, `labels`, `id` in it are used where no file gives them
-    000042.cls  a label
+000042.jpg  the image (.jpg .jpeg .png .webp .bmp .gif)      000042.txt   the caption
+000042.json metadata; `caption` or `text`, `labels`, `id` in it are used where no file gives them
+000042.cls  a label
 """
 
 from __future__ import annotations
 
+import io
 import json
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Any
 
-from xhash_ray.corpus.pairs import Pair, Reject, as_labels, to_pair
+from xhash_ray.corpus.pairs import Pair, Reject, as_labels, identity, to_pair
 from xhash_ray.corpus.sources import Survey, metadata_schema
 from xhash_ray.corpus.units import Unit
 from xhash_ray.errors import BadInput
@@ -38,7 +39,8 @@ class WebDataset:
         taken = set(self.columns.values())
         labels = {label for row in rows for label in as_labels(row.get(self.columns["labels"]))}
         extra = [{key: value for key, value in row.items() if key not in taken} for row in rows]
-        return Survey([str(row[self.columns["id"]]) for row in rows], labels, metadata_schema(extra))
+        ids = [name for name in (identity(row, self.columns) for row in rows) if name]
+        return Survey(ids, labels, metadata_schema(extra))
 
     def read(self, unit: Unit) -> Iterator[Pair | Reject]:
         """The tar's pairs in order."""
@@ -78,10 +80,23 @@ def samples(uri: str, with_images: bool) -> Iterator[tuple[str, dict[str, bytes]
         BadInput: when the tar is damaged.
     """
     with places.said_clearly(uri), places.fsspec_filesystem(uri).open(uri, "rb") as stream:
+        check_end(uri, stream)
         try:
             yield from group_members(stream, with_images)
         except tarfile.TarError as error:
             raise BadInput(f"corpus tar {uri}", f"damaged: {error}", "Replace the file") from None
+
+
+def check_end(uri: str, stream: IO[bytes]) -> None:
+    """Raises BadInput for a tar that was cut off: the reader itself takes a cut between members for the end."""
+    size_bytes = stream.seek(0, io.SEEK_END)
+    stream.seek(max(0, size_bytes - tarfile.BLOCKSIZE))
+    tail = stream.read(tarfile.BLOCKSIZE)
+    stream.seek(0)
+    is_compressed = stream.read(2) in (b"\x1f\x8b", b"BZ", b"\xfd7")
+    stream.seek(0)
+    if not is_compressed and (size_bytes < tarfile.BLOCKSIZE or tail.strip(b"\0")):
+        raise BadInput(f"corpus tar {uri}", "damaged: it ends without an end-of-archive mark", "Replace the file")
 
 
 def group_members(stream: IO[bytes], with_images: bool) -> Iterator[tuple[str, dict[str, bytes]]]:

@@ -49,9 +49,7 @@ def expected_average_precision(
     return np.divide(total, r.sum(axis=1), out=np.zeros(len(n)), where=r.sum(axis=1) > 0)
 
 
-def of_codes(
-    queries: np.ndarray, database: np.ndarray, relevant: Bool[np.ndarray, "q n"]
-) -> Float[np.ndarray, " q"]:
+def of_codes(queries: np.ndarray, database: np.ndarray, relevant: Bool[np.ndarray, "q n"]) -> Float[np.ndarray, " q"]:
     """Expected average precision of each query, items ranked by Hamming distance.
 
     Args:
@@ -72,6 +70,8 @@ def of_codes(
 def of_scores(scores: Float[np.ndarray, "q n"], relevant: Bool[np.ndarray, "q n"]) -> Float[np.ndarray, " q"]:
     """Expected average precision of each query, items ranked by real scores, highest first."""
     values = np.zeros(len(scores))
+    if scores.shape[1] == 0:
+        return values
     for row, (line, wanted) in enumerate(zip(scores, relevant, strict=True)):
         order = np.argsort(-line, kind="stable")
         starts = np.flatnonzero(np.diff(line[order], prepend=np.inf))

@@ -57,7 +57,12 @@ def evaluate_rows(queries: Retrievables, database: Retrievables, classes: int) -
     for name, source, target in DIRECTIONS:
         sums[name] = float(precisions(queries, database, source, target, relevant).sum())
     share = relevant.mean(axis=1)
-    return {**sums, "queries": len(relevant), "without_relevant": int((share == 0).sum()), "chance": float(share.sum())}
+    return {
+        **sums,
+        "queries": len(relevant),
+        "without_relevant": int((share == 0).sum()),
+        "chance": float(share.sum()),
+    }
 
 
 def precisions(

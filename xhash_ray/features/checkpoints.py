@@ -45,7 +45,11 @@ def resolve_architecture(model: str, config: dict[str, Any] | None = None) -> st
     if config and model not in open_clip.list_models():
         register_config(model, config)
     if model not in open_clip.list_models():
-        raise BadInput(f"--model {model}", "open_clip knows no such architecture", nearest(model, open_clip.list_models())[:400])
+        raise BadInput(
+            f"--model {model}",
+            "open_clip knows no such architecture",
+            nearest(model, open_clip.list_models())[:400],
+        )
     return model
 
 
@@ -53,7 +57,11 @@ def register_config(name: str, config: dict[str, Any]) -> None:
     """Adds an architecture given as a dict to open_clip, which reads files only."""
     missing = {"embed_dim", "vision_cfg", "text_cfg"} - set(config)
     if missing:
-        raise BadInput(f"architecture {name}", f"no {', '.join(sorted(missing))}", "Write it like open_clip's own configs")
+        raise BadInput(
+            f"architecture {name}",
+            f"no {', '.join(sorted(missing))}",
+            "Write it like open_clip's own configs",
+        )
     folder = Path(tempfile.gettempdir()) / f"xhash-architectures-{os.getuid()}"
     places.write_bytes(str(folder / f"{name}.json"), json.dumps(config).encode())
     open_clip.add_model_config(folder / f"{name}.json")
@@ -100,4 +108,6 @@ def require_digest(facts: dict[str, Any], found: str, pretrained: str) -> None:
     """Raises Mismatch when an encoder's weights are not those that made the features."""
     if facts.get(DIGEST_KEY) not in (None, found):
         asked = f"CLIP weights {facts[DIGEST_KEY][:12]}, which made the features of this model"
-        raise Mismatch(asked, f"{pretrained} holds {found[:12]}", "Name the checkpoint that was extracted with")
+        raise Mismatch(
+            asked, f"{pretrained} holds {found[:12]}", "Name the checkpoint that was extracted with"
+        )

@@ -120,13 +120,18 @@ class ClipEncoder:
         stored: dict[str, Any] | None = None,
     ) -> None:
         name = resolve_architecture(model, (stored or {}).get("architecture"))
-        self.model = load_model(name, pretrained, precision, device)
+        self.model: Any = load_model(name, pretrained, precision, device)
         self.device, self.dtype = torch.device(device), open_clip.get_input_dtype(precision)
         digest = weights_digest(self.model) if precision == "fp32" else (stored or {}).get(DIGEST_KEY, "")
         require_digest(stored or {}, digest, pretrained)
         preprocessing = open_clip.get_model_preprocess_cfg(self.model)
         self.facts = EncoderFacts(
-            name, pretrained, digest, embedding_length(self.model), preprocessing, open_clip.get_model_config(name) or {}
+            name,
+            pretrained,
+            digest,
+            embedding_length(self.model),
+            preprocessing,
+            open_clip.get_model_config(name) or {},
         )
         self.mean = self.column(preprocessing["mean"])
         self.std = self.column(preprocessing["std"])
@@ -158,14 +163,18 @@ def load_model(name: str, pretrained: str, precision: str, device: str) -> torch
     """An open_clip model with its weights, in eval mode."""
     weights = resolve_weights(name, pretrained) if pretrained else None
     try:
-        model = open_clip.create_model(name, weights, precision=precision, device=device, require_pretrained=True)
+        model = open_clip.create_model(
+            name, weights, precision=precision, device=device, require_pretrained=True
+        )
     except Exception as error:  # open_clip lets through whatever hub, file and torch raise
         found = " ".join(str(error).split())[:300]
-        raise BadInput(f"CLIP {name} with weights {pretrained}", found, "Check the name, the file, the network") from None
+        raise BadInput(
+            f"CLIP {name} with weights {pretrained}", found, "Check the name, the file, the network"
+        ) from None
     return model.eval()
 
 
-def embedding_length(model: torch.nn.Module) -> int:
+def embedding_length(model: Any) -> int:
     """Numbers per feature, asked of the model itself."""
     with torch.inference_mode():
         context = getattr(model, "context_length", 77)

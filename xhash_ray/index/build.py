@@ -28,7 +28,7 @@ def assemble(parts: Sequence[pa.Table]) -> pa.Table:
     # Sorted as UTF-8 bytes, which is also the order of Python's str comparison by code point.
     table = table.take(pc.sort_indices(table["id"]))
     ids = np.asarray(table["id"].to_pylist(), dtype=object)
-    twice = np.flatnonzero(ids[1:] == ids[:-1]) if len(ids) > 1 else []
+    twice: np.ndarray = np.flatnonzero(ids[1:] == ids[:-1])
     if len(twice):
         found = f"id '{ids[twice[0]]}' occurs twice ({len(twice)} such rows in this shard)"
         raise BadInput("building an index", found, "Make ids unique before encoding")

@@ -1,8 +1,8 @@
 """Which files are an index. `manifest.json` is written last: its existence is the commit.
 
-    manifest.json                  format version, bits, bit order, rows, shards with their SHA-256, model, encoder
-    model/                         a copy of the model folder: an index can be served on its own
-    shard-00000-of-00004.parquet   id, image_code, text_code, metadata; rows sorted by id
+manifest.json                  format version, bits, bit order, rows, shards with their SHA-256, model, encoder
+model/                         a copy of the model folder: an index can be served on its own
+shard-00000-of-00004.parquet   id, image_code, text_code, metadata; rows sorted by id
 """
 
 from __future__ import annotations

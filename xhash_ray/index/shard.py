@@ -67,7 +67,9 @@ class Shard:
 
     def rows(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
         """Metadata of some rows."""
-        taken: list[dict[str, Any]] = self.metadata.take(list(numbers)).to_pylist()
+        if self.metadata.num_columns == 0:
+            return [{} for _ in numbers]
+        taken: list[dict[str, Any]] = self.metadata.take(pa.array(numbers, pa.int64())).to_pylist()
         return taken
 
     def find(self, identity: str) -> int | None:

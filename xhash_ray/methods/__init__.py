@@ -42,7 +42,7 @@ def create(name: str, shape: Shape, settings: Mapping[str, Any]) -> Method:
         BadInput: for a code length we do not store.
     """
     method = load(name)
-    return method(shape, build(method.Settings, settings, f"settings of {name}"))
+    return method(shape, build(method.settings_type, settings, f"settings of {name}"))
 
 
 def settings_of(method: Method) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def to_method(artefact: Artefact) -> Method:
 
 def code_health(
     method: Method, image: Float[torch.Tensor, "n d_i"], text: Float[torch.Tensor, "n d_t"]
-) -> dict[str, dict[str, float]]:
+) -> dict[str, dict[str, Any]]:
     """How much the bits say, per modality, over some rows.
 
     `stuck_bits` are those with one value in more than 99% of the rows; `distinct` is the share of different codes.

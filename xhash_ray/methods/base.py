@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor, nn
 
 from xhash_ray.core import bits as packed
@@ -48,7 +48,11 @@ class World:
     def average_gradients(self, method: nn.Module) -> None:
         """Replaces every gradient by its mean over the workers."""
 
-    def own(self, everything: Float[Tensor, "all_n ..."]) -> Float[Tensor, "n ..."]:
+    def mean(self, values: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+        """The mean of numbers that every worker has its own of."""
+        return values
+
+    def own(self, everything: Shaped[Tensor, "all_n ..."]) -> Shaped[Tensor, "n ..."]:
         """This worker's part of something that has a row for every pair of the global batch."""
         n = everything.shape[0] // self.size
         return everything[self.rank * n : (self.rank + 1) * n]
@@ -76,12 +80,12 @@ class Method(nn.Module):
     Attributes:
         paper: Citation in one line.
         phases: Names of the steps taken on each batch, in order; empty for methods without gradients.
-        Settings: The dataclass of its settings.
+        settings_type: The dataclass of its settings.
     """
 
     paper: ClassVar[str]
     phases: ClassVar[Sequence[str]] = ("joint",)
-    Settings: ClassVar[type[Any]] = Settings
+    settings_type: ClassVar[type[Any]] = Settings
 
     def __init__(self, shape: Shape, settings: Any) -> None:
         super().__init__()

@@ -129,8 +129,9 @@ class JDSH(Method):
     """The two hash functions: one linear layer for images, one hidden layer for texts."""
 
     paper = "Liu et al., Joint-modal Distribution-based Similarity Hashing, SIGIR 2020"
-    Settings = Settings
+    settings_type = Settings
     settings: Settings
+    thresholds: Tensor
 
     def __init__(self, shape: Shape, settings: Settings) -> None:
         super().__init__(shape, settings)
@@ -158,9 +159,7 @@ class JDSH(Method):
             samples.append(self.joint_similarity(image[rows], text[rows])[off_diagonal])
         self.thresholds.copy_(torch.tensor(fit_thresholds(torch.cat(samples))))
 
-    def joint_similarity(
-        self, F_I: Float[Tensor, "n d_I"], F_T: Float[Tensor, "n d_T"]
-    ) -> Float[Tensor, "n n"]:
+    def joint_similarity(self, F_I: Float[Tensor, "n d_I"], F_T: Float[Tensor, "n d_T"]) -> Float[Tensor, "n n"]:
         """Joint-modal similarity of features as they arrive: signed ones are centred first."""
         F_I = F_I - self.scale_image.mean if self.signed[0] else F_I
         F_T = F_T - self.scale_text.mean if self.signed[1] else F_T
@@ -173,9 +172,7 @@ class JDSH(Method):
     def optimizer_of(self, phase: str) -> torch.optim.Optimizer:
         """SGD over both nets."""
         s = self.settings
-        return torch.optim.SGD(
-            self.parameters(), lr=s.learning_rate, momentum=s.momentum, weight_decay=s.weight_decay
-        )
+        return torch.optim.SGD(self.parameters(), lr=s.learning_rate, momentum=s.momentum, weight_decay=s.weight_decay)
 
     def similarity(self, F_I: Float[Tensor, "n d_I"], F_T: Float[Tensor, "n d_T"]) -> Float[Tensor, "n n"]:
         """S, the similarity wanted of the codes, for a whole global batch."""

@@ -4,6 +4,7 @@ The order of pairs is a function of (seed, epoch) alone, and a global batch is c
 same steps on the same batches as one process.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator
 
@@ -28,7 +29,11 @@ def batches(n: int, batch_size: int, world: World, seed: int, epoch: int) -> Ite
 def check_batches(n: int, batch_size: int, workers: int) -> None:
     """Raises BadInput when there are fewer pairs than a batch, or a batch cannot be shared evenly."""
     if n < batch_size:
-        raise BadInput("training", f"{n} pairs for batches of {batch_size}", "Give more pairs or --set settings.batch_size")
+        raise BadInput(
+            "training",
+            f"{n} pairs for batches of {batch_size}",
+            "Give more pairs or --set settings.batch_size",
+        )
     if batch_size % workers:
         found = f"a batch of {batch_size} pairs for {workers} workers"
         raise BadInput("training", found, "Make settings.batch_size a multiple of --workers")
@@ -71,13 +76,13 @@ def fit(
             for phase, optimizer in optimizers.items():
                 add(sums, step(method, batch, phase, optimizer, world))
             steps += 1
-        on_epoch(epoch, report(sums, steps, steps * settings.batch_size / (time.perf_counter() - started_s)))
+        means = world.mean(torch.stack(list(sums.values())) / steps).tolist() if sums else []
+        pairs_per_s = steps * settings.batch_size / (time.perf_counter() - started_s)
+        on_epoch(epoch, report(dict(zip(sums, means, strict=True)), pairs_per_s))
     method.eval()
 
 
-def step(
-    method: Method, batch: Batch, phase: str, optimizer: torch.optim.Optimizer, world: World
-) -> dict[str, Tensor]:
+def step(method: Method, batch: Batch, phase: str, optimizer: torch.optim.Optimizer, world: World) -> dict[str, Tensor]:
     """One gradient step of one phase; returns its terms."""
     optimizer.zero_grad(set_to_none=True)
     terms = method(batch, phase, world)
@@ -93,14 +98,13 @@ def add(sums: dict[str, Tensor], terms: dict[str, Tensor]) -> None:
         sums[name] = sums[name] + value if name in sums else value
 
 
-def report(sums: dict[str, Tensor], steps: int, pairs_per_s: float) -> dict[str, float]:
+def report(means: dict[str, float], pairs_per_s: float) -> dict[str, float]:
     """Mean terms of an epoch with their sum and the speed.
 
     Raises:
         XhashError: when a term is not a number.
     """
-    means = {name: float(value) / steps for name, value in sums.items()}
-    loss = sum(means.values())
-    if loss != loss or abs(loss) == float("inf"):
+    loss = sum(means.values(), 0.0)
+    if not math.isfinite(loss):
         raise XhashError("training", f"the loss is {loss}", "Lower settings.learning_rate or check the features")
     return {"loss": loss, **means, "pairs_per_s": pairs_per_s}

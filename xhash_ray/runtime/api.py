@@ -45,7 +45,7 @@ class SearchRequest(BaseModel):
         kind = self.kind()
         return kind if kind in ("text", "image") else self.source or "image"
 
-    def searched(self) -> str:
+    def searched(self) -> Modality:
         """The modality searched."""
         return self.target or ("image" if self.modality() == "text" else "text")
 

@@ -31,6 +31,7 @@ def connect() -> None:
     if not address:
         cpus = max(MIN_LOGICAL_CPUS, os.cpu_count() or 1)
         options |= {"address": "local", "num_cpus": cpus, "include_dashboard": False}
+        options["_system_config"] = {"worker_maximum_startup_concurrency": cpus}  # or it warns of its own workers
     try:
         with native_output_hidden():
             ray.init(logging_level="error", **options)

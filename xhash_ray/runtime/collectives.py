@@ -46,6 +46,12 @@ class DistributedWorld(World):
         gathered: Tensor = GatherRows.apply(rows)
         return gathered
 
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean over workers."""
+        total = values.clone()
+        dist.all_reduce(total)
+        return total / self.size
+
     def average_gradients(self, method: nn.Module) -> None:
         """One exchange of all gradients; parameters that no term touched take no part."""
         gradients = [parameter.grad for parameter in method.parameters() if parameter.grad is not None]

@@ -118,5 +118,7 @@ def check_unique(source: Source, units: Sequence[Unit], hashes: list[np.ndarray]
     ids = [(name, unit) for unit in holders for name in source.survey(unit).ids]
     names = [name for name, _ in ids if id_hash([name])[0] == twice[0]]
     files = sorted({unit.source for unit in holders})
-    found = f"id '{names[0]}' occurs {len(names)} times (in {', '.join(files[:2])}); {len(twice)} ids occur more than once"
+    found = (
+        f"id '{names[0]}' occurs {len(names)} times (in {', '.join(files[:2])}); {len(twice)} ids occur more than once"
+    )
     raise BadInput(f"corpus at {source.uri}", found, "Make ids unique, or map another column with --columns id=...")

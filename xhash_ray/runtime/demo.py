@@ -24,6 +24,7 @@ from xhash_ray.options import (
     Train,
 )
 from xhash_ray.progress import Progress
+from xhash_ray.reports import demo as closing_table
 from xhash_ray.runtime import cluster
 from xhash_ray.runtime.corpus import make_demo_corpus
 from xhash_ray.runtime.encoding import encode
@@ -81,7 +82,11 @@ def build_stages(options: Demo, root: str) -> dict[str, dict[str, Any]]:
         ),
         "extract": extract(
             Extract(
-                corpus=f"{root}/corpus", out=f"{root}/features", model="xhash-tiny", pretrained=weights, overwrite=True
+                corpus=f"{root}/corpus",
+                out=f"{root}/features",
+                model="xhash-tiny",
+                pretrained=weights,
+                overwrite=True,
             )
         ),
         "train": train(
@@ -156,7 +161,11 @@ def sheet_rows(client: Client, queries: Sequence[dict[str, Any]], corpus: pa.Tab
 
 
 def summary(
-    root: str, stages: dict[str, dict[str, Any]], answers: dict[str, Any], serving: dict[str, Any], progress: Progress
+    root: str,
+    stages: dict[str, dict[str, Any]],
+    answers: dict[str, Any],
+    serving: dict[str, Any],
+    progress: Progress,
 ) -> dict[str, Any]:
     """The figures of the closing table."""
     codes = open_codes(f"{root}/codes")
@@ -182,22 +191,18 @@ def summary(
             **{name: stage["seconds"] for name, stage in stages.items()},
             "serve": serving["seconds"],
         },
-        "pairs_per_s": {
-            name: stages[name]["pairs_per_s"] for name in ("pretrain", "extract", "train", "encode")
-        },
+        "pairs_per_s": {name: stages[name]["pairs_per_s"] for name in ("pretrain", "extract", "train", "encode")},
     }
 
 
 def keep_serving(url: str, root: str, progress: Progress, result: dict[str, Any]) -> None:
     """Prints what can be tried, and waits."""
-    from xhash_ray.reports import demo as closing_table
-
     progress.say("\n" + closing_table(result))
     progress.say(f"serving at {url}; try, in another terminal:")
     for line in (
         f'xhash query --text "three red circles" --url {url}',
         f"xhash query --id scene-0000003 --target image --url {url}",
-        f"curl -s {url}/v1/search -H 'Content-Type: application/json' -d '{{\"text\": \"a blue star\", \"k\": 3}}'",
+        f'curl -s {url}/v1/search -H \'Content-Type: application/json\' -d \'{{"text": "a blue star", "k": 3}}\'',
     ):
         progress.say(f"  {line}")
     progress.say("Ctrl-C ends it")

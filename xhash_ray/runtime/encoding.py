@@ -97,7 +97,9 @@ def finish(
     """Checks that no pair is missing, commits, and sums up."""
     pairs = sum(entry.rows for entry in written)
     if pairs != expected:
-        raise XhashError(f"encoding {expected:,} pairs", f"{pairs:,} were written", "Run again; if it repeats, report it")
+        raise XhashError(
+            f"encoding {expected:,} pairs", f"{pairs:,} were written", "Run again; if it repeats, report it"
+        )
     files = sorted(written, key=lambda entry: entry.name)
     kept = {"bits": facts["bits"], "method": facts["method"], "model_fingerprint": facts["fingerprint"]}
     tables.commit(out, files, {"kind": "codes", **kept, "bit_order": "little", "classes": classes})

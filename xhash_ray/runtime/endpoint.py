@@ -28,7 +28,9 @@ def check_port(host: str, port: int) -> None:
             probe.bind((host, port))
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or str(error)
-            raise BadInput(f"port {port} on {host}", reason, "Choose another with --port, or stop what uses it") from None
+            raise BadInput(
+                f"port {port} on {host}", reason, "Choose another with --port, or stop what uses it"
+            ) from None
 
 
 def start(options: Serve) -> dict[str, Any]:
@@ -94,7 +96,9 @@ def serve_until_stopped(options: Serve) -> dict[str, Any]:
     with cluster.connected():
         facts = start(options)
         progress = Progress("serve")
-        progress.say(f"ready after {facts['seconds']} s at {facts['url']} (API page at {facts['url']}/docs); Ctrl-C ends it")
+        progress.say(
+            f"ready after {facts['seconds']} s at {facts['url']} (API page at {facts['url']}/docs); Ctrl-C ends it"
+        )
         try:
             wait_until_stopped()
         finally:

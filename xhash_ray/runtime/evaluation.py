@@ -15,7 +15,7 @@ from xhash_ray.runtime import cluster
 from xhash_ray.storage import tables
 from xhash_ray.storage import uri as places
 from xhash_ray.storage.codes import CODE_COLUMNS, open_codes, to_array
-from xhash_ray.storage.features import open_features, to_features
+from xhash_ray.storage.features import label_lists, open_features, to_features
 from xhash_ray.storage.where import filter_rows, parse_where
 
 QUERIES_PER_TASK = 256
@@ -74,7 +74,7 @@ def load_side(uri: str, condition: str | None) -> Retrievables:
     if "image_code" in found.schema.names:
         table = filter_rows(tables.read_table(open_codes(place).tables), where)
         arrays = {name.removesuffix("_code"): to_array(table[name]) for name in CODE_COLUMNS}
-        side = Retrievables("codes", arrays, table["labels"].to_pylist())
+        side = Retrievables("codes", arrays, label_lists(table["labels"]))
     else:
         features = to_features(filter_rows(tables.read_table(open_features(place).tables), where), place)
         side = Retrievables("features", {"image": features.image, "text": features.text}, features.labels or [])

@@ -81,7 +81,10 @@ def pipeline(
         num_gpus=1 if on_gpu else None,
     )
     return dataset.map_batches(
-        functools.partial(write_part, out=out), batch_size=None, batch_format="pyarrow", compute=TaskPoolStrategy(size=2)
+        functools.partial(write_part, out=out),
+        batch_size=None,
+        batch_format="pyarrow",
+        compute=TaskPoolStrategy(size=2),
     )
 
 
@@ -199,7 +202,12 @@ def collect_rejects(out: str) -> list[dict[str, Any]]:
 
 
 def finish(
-    out: str, written: list[tables.FileFacts], facts: CorpusFacts, encoder: EncoderFacts, options: Extract, progress: Progress
+    out: str,
+    written: list[tables.FileFacts],
+    facts: CorpusFacts,
+    encoder: EncoderFacts,
+    options: Extract,
+    progress: Progress,
 ) -> dict[str, Any]:
     """Checks that every pair is accounted for, commits, and sums up."""
     rejects = collect_rejects(out)
@@ -207,13 +215,24 @@ def finish(
     if pairs == 0 or len(rejects) > options.max_rejects * (pairs + len(rejects)):
         first = f"{rejects[0]['source']}, id '{rejects[0]['id']}': {rejects[0]['reason']}" if rejects else "no rows"
         found = f"{len(rejects):,} of {pairs + len(rejects):,} pairs are unusable; the first: {first}"
-        raise BadInput(f"extracting {options.corpus}", found, f"See {places.join(out, tables.REJECTS)}; raise --max-rejects")
+        raise BadInput(
+            f"extracting {options.corpus}",
+            found,
+            f"See {places.join(out, tables.REJECTS)}; raise --max-rejects",
+        )
     if pairs + len(rejects) < facts.pairs:
         found = f"{pairs:,} written, {len(rejects):,} rejected"
         raise XhashError(f"extracting {facts.pairs:,} pairs", found, "Run again; if it repeats, report it")
     files = sorted(written, key=lambda entry: entry.name)
     tables.commit(
-        out, files, {"kind": "features", "encoder": encoder.as_json(), "classes": facts.classes, "rejected": len(rejects)}
+        out,
+        files,
+        {
+            "kind": "features",
+            "encoder": encoder.as_json(),
+            "classes": facts.classes,
+            "rejected": len(rejects),
+        },
     )
     return {
         "out": out,

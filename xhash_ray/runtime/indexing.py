@@ -81,9 +81,7 @@ def take_index_folder(options: IndexBuild) -> str:
     return out
 
 
-def shuffle(
-    files: list[str], shards: int, out: str, where: Where | None, progress: Progress
-) -> list[tables.FileFacts]:
+def shuffle(files: list[str], shards: int, out: str, where: Where | None, progress: Progress) -> list[tables.FileFacts]:
     """Cuts every code file by shard, then assembles every shard; rows travel between tasks only."""
     split = partition_file.options(num_returns=shards)
     parts = [split.remote(name, shards, where) for name in files]

@@ -15,7 +15,6 @@ import ray
 POLL_S = 0.5
 
 
-@ray.remote(num_cpus=0)
 class Mailbox:
     """Messages in the order they came."""
 
@@ -35,7 +34,7 @@ class Mailbox:
 @contextlib.contextmanager
 def delivered(handle: Callable[[Any], None]) -> Iterator[Any]:
     """A mailbox whose messages are handled on this process while the block runs, and all of them before it ends."""
-    mailbox = Mailbox.remote()
+    mailbox = ray.remote(num_cpus=0)(Mailbox).remote()
     done = threading.Event()
 
     def deliver() -> None:

@@ -47,15 +47,21 @@ def build_app(args: ServeArgs) -> serve.Application:
     Raises:
         BadInput: when there is no index.
     """
+    shard, encoder, gateway = deployments()
     manifest = read_manifest(places.normalise(args.index))
     shards = [
-        ShardDeployment.options(name=f"shard-{number}", num_replicas=args.replicas).bind(
+        shard.options(name=f"shard-{number}", num_replicas=args.replicas).bind(
             uri, number, manifest.facts["shards"][number]["sha256"]
         )
         for number, uri in enumerate(manifest.shard_uris)
     ]
-    encoder = EncoderDeployment.bind(manifest.model_uri, args.pretrained, args.encoder_threads)
-    return Gateway.bind(manifest.facts, encoder, *shards)
+    bound_encoder = encoder.bind(manifest.model_uri, args.pretrained, args.encoder_threads)
+    return gateway.bind(manifest.facts, bound_encoder, *shards)
+
+
+def deployments() -> tuple[Any, Any, Any]:
+    """Shard, encoder and gateway as what their decorators made of them (type checkers still see plain classes)."""
+    return ShardDeployment, EncoderDeployment, Gateway
 
 
 @serve.deployment(max_ongoing_requests=256, ray_actor_options={"num_cpus": 0.25})
@@ -182,4 +188,3 @@ class Gateway:
             for row, metadata in zip(numbers, answer, strict=True)
         }
         return [FoundPair(id=h.id, distance=h.distance, metadata=rows[h.shard, h.row]) for h in hits]
-

@@ -105,7 +105,13 @@ def learn(options: Train, on_epoch: OnEpoch) -> Outcome:
         on_epoch(epoch, terms)
 
     fit(method, image, text, current_world(), options.seed, keep)
-    return Outcome(facts_of(options.method, method), weights_of(method), last, code_health(method, image, text), len(image))
+    return Outcome(
+        facts_of(options.method, method),
+        weights_of(method),
+        last,
+        code_health(method, image, text),
+        len(image),
+    )
 
 
 def spread(options: Train, out: str, progress: Progress) -> Outcome:

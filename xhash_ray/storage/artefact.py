@@ -63,9 +63,7 @@ def write_artefact(uri: str, facts: dict[str, Any], weights: dict[str, np.ndarra
         weights: Arrays by name.
         card: The model card in Markdown.
     """
-    content = safetensors.numpy.save(
-        {name: np.ascontiguousarray(value) for name, value in sorted(weights.items())}
-    )
+    content = safetensors.numpy.save({name: np.ascontiguousarray(value) for name, value in sorted(weights.items())})
     complete = {"format_version": FORMAT_VERSION, **facts}
     complete["fingerprint"] = fingerprint(complete, content)
     places.write_bytes(places.join(uri, WEIGHTS), content)
@@ -110,9 +108,7 @@ def require_lengths(facts: dict[str, Any], image_length: int, text_length: int, 
     if (image_length, text_length) != asked:
         found = f"image and text features of {image_length} and {text_length} numbers at {where}"
         model = f"model {facts['fingerprint'][:12]} takes {asked[0]} and {asked[1]}"
-        raise Mismatch(
-            model, found, "Extract with the encoder the model was trained with, or train a new model"
-        )
+        raise Mismatch(model, found, "Extract with the encoder the model was trained with, or train a new model")
 
 
 def require_fingerprint(facts: dict[str, Any], found: str | None, where: str) -> None:
@@ -120,6 +116,4 @@ def require_fingerprint(facts: dict[str, Any], found: str | None, where: str) ->
     if found != facts["fingerprint"]:
         made_by = f"made by model {found[:12]}" if found else "without a model fingerprint"
         model = f"codes of model {facts['fingerprint'][:12]}"
-        raise Mismatch(
-            model, f"{where} is {made_by}", "Encode with this model, or name the model that made them"
-        )
+        raise Mismatch(model, f"{where} is {made_by}", "Encode with this model, or name the model that made them")

@@ -62,9 +62,7 @@ def code_bytes(found: tables.TableSet, name: str) -> int:
     """The width of a code column in bytes, or BadInput when it is not fixed-size binary."""
     kind = found.schema.field(name).type
     if not pa.types.is_fixed_size_binary(kind):
-        raise BadInput(
-            f"codes at {found.uri}", f"column '{name}' is {kind}", "Store fixed_size_binary[bits / 8]"
-        )
+        raise BadInput(f"codes at {found.uri}", f"column '{name}' is {kind}", "Store fixed_size_binary[bits / 8]")
     return int(kind.byte_width)
 
 
@@ -79,9 +77,7 @@ def to_array(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
     if any(chunk.null_count for chunk in chunks):
         raise BadInput("reading codes", "a code is missing (null)", "Encode the features again")
     parts = [
-        np.frombuffer(chunk.buffers()[1], np.uint8)[
-            chunk.offset * width : (chunk.offset + len(chunk)) * width
-        ]
+        np.frombuffer(chunk.buffers()[1], np.uint8)[chunk.offset * width : (chunk.offset + len(chunk)) * width]
         for chunk in chunks
         if len(chunk)
     ]

@@ -74,10 +74,10 @@ def open_features(uri: str) -> FeatureSet:
     """
     found = tables.open_tables(uri, "features")
     tables.require_columns(found, ("id", *MODALITIES), "features")
-    lengths = [feature_length(found, name) for name in MODALITIES]
+    image_length, text_length = (feature_length(found, name) for name in MODALITIES)
     check_types(found)
     facts = found.facts
-    return FeatureSet(found, *lengths, facts.get("encoder", {}), tuple(facts.get("classes", ())))
+    return FeatureSet(found, image_length, text_length, facts.get("encoder", {}), tuple(facts.get("classes", ())))
 
 
 def feature_length(found: tables.TableSet, name: str) -> int:
@@ -95,9 +95,7 @@ def feature_length(found: tables.TableSet, name: str) -> int:
 def check_types(found: tables.TableSet) -> None:
     """Raises BadInput unless ids are strings and labels, where there are any, lists of whole numbers."""
     if not is_string(found.schema.field("id").type):
-        raise BadInput(
-            f"features at {found.uri}", f"ids are {found.schema.field('id').type}", "Store string ids"
-        )
+        raise BadInput(f"features at {found.uri}", f"ids are {found.schema.field('id').type}", "Store string ids")
     if "labels" in found.schema.names:
         kind = found.schema.field("labels").type
         if not (is_list(kind) and pa.types.is_integer(kind.value_type)):
@@ -133,8 +131,13 @@ def to_features(table: pa.Table, uri: str) -> Features:
     image, text = (to_matrix(table[name]) for name in MODALITIES)
     for name, matrix in (("image", image), ("text", text)):
         check_finite(matrix, ids, name, uri)
-    labels = table["labels"].to_pylist() if "labels" in table.column_names else None
+    labels = label_lists(table["labels"]) if "labels" in table.column_names else None
     return Features(ids, image, text, labels)
+
+
+def label_lists(column: pa.ChunkedArray) -> list[list[int]]:
+    """Label numbers of each row; a missing list is an empty one."""
+    return [numbers or [] for numbers in column.to_pylist()]
 
 
 def to_matrix(column: pa.ChunkedArray) -> np.ndarray:

@@ -22,6 +22,7 @@ from xhash_ray.storage import uri as places
 
 MANIFEST = "_dataset.json"
 FOOTERS = "_metadata"
+COMMON_FOOTER = "_common_metadata"
 REJECTS = "_rejects"
 FORMAT_VERSION = 1
 
@@ -101,9 +102,7 @@ def read_manifest(uri: str) -> dict[str, Any] | None:
     facts = places.read_json(place)
     version = facts.get("format_version")
     if version != FORMAT_VERSION:
-        raise Mismatch(
-            f"reading {place}", f"format version {version}", f"This version reads {FORMAT_VERSION}"
-        )
+        raise Mismatch(f"reading {place}", f"format version {version}", f"This version reads {FORMAT_VERSION}")
     return facts
 
 
@@ -163,9 +162,7 @@ def row_groups(tables: TableSet) -> list[tuple[str, int, int]]:
         groups = []
         for number in range(merged.num_row_groups):
             name = merged.row_group(number).column(0).file_path
-            groups.append(
-                (places.join(tables.uri, name), counts.get(name, 0), merged.row_group(number).num_rows)
-            )
+            groups.append((places.join(tables.uri, name), counts.get(name, 0), merged.row_group(number).num_rows))
             counts[name] = counts.get(name, 0) + 1
         return groups
     footers = [(name, read_footer(name, "table")) for name in tables.files]
@@ -176,9 +173,7 @@ def row_groups(tables: TableSet) -> list[tuple[str, int, int]]:
     ]
 
 
-def iter_row_groups(
-    uri: str, row_groups: Sequence[int], columns: Sequence[str] | None = None
-) -> Iterator[pa.Table]:
+def iter_row_groups(uri: str, row_groups: Sequence[int], columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
     """Row groups of one file, one table each."""
     filesystem, path = places.arrow_filesystem(uri)
     with places.said_clearly(uri):
@@ -242,8 +237,14 @@ def take_folder(uri: str, what: str, overwrite: bool) -> str:
         raise BadInput(f"writing {what} to {uri}", "a file of that name", "Name a folder")
     facts = read_manifest(out)
     if facts and not overwrite:
-        raise BadInput(f"writing {what} to {uri}", "finished results are there", "Name another folder or give --overwrite")
-    places.delete(out, [MANIFEST, FOOTERS, REJECTS, *[entry["name"] for entry in (facts or {"files": []})["files"]]])
+        raise BadInput(
+            f"writing {what} to {uri}",
+            "finished results are there",
+            "Name another folder or give --overwrite",
+        )
+    places.delete(out, [REJECTS])
+    if facts:
+        places.delete(out, [MANIFEST, FOOTERS, COMMON_FOOTER, *[entry["name"] for entry in facts["files"]]])
     return out
 
 

@@ -88,9 +88,7 @@ def fsspec_filesystem(uri: str) -> fsspec.AbstractFileSystem:
             return fsspec.filesystem("s3", use_listings_cache=False)
         return fsspec.filesystem(scheme)
     except (ValueError, ImportError) as error:
-        raise BadInput(
-            f"reading {uri}", str(error), "Use a path, s3://, or install that fsspec scheme"
-        ) from None
+        raise BadInput(f"reading {uri}", str(error), "Use a path, s3://, or install that fsspec scheme") from None
 
 
 @contextlib.contextmanager
@@ -118,10 +116,7 @@ def is_from_client(error: Exception) -> bool:
 def storage_error(uri: str, error: Exception) -> XhashError:
     """An OSError of a file system as the error of this project that fits it."""
     text = " ".join(str(error).split())[:300]
-    if any(
-        word in text
-        for word in ("ACCESS_DENIED", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken")
-    ):
+    if any(word in text for word in ("ACCESS_DENIED", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken")):
         return BadInput(f"opening {uri}", text, "Check credentials and bucket policy")
     if any(word in text for word in ("NETWORK_CONNECTION", "Could not connect", "timed out", "resolve host")):
         return Unreachable(f"opening {uri}", text, "Check AWS_ENDPOINT_URL and the network")
@@ -200,9 +195,14 @@ def write_local(path: Path, content: bytes) -> None:
     """Writes beside the target, then renames over it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".writing-", delete=False) as temporary:
-        temporary.write(content)
-    os.chmod(temporary.name, 0o644)
-    os.replace(temporary.name, path)
+        try:
+            temporary.write(content)
+            temporary.flush()
+            os.chmod(temporary.name, 0o644)
+            os.replace(temporary.name, path)
+        except OSError:
+            os.unlink(temporary.name)
+            raise
 
 
 def read_json(uri: str) -> dict[str, Any]:

@@ -50,6 +50,8 @@ class Where:
 
     def remainder_matches(self, table: pa.Table) -> pa.BooleanArray:
         """Rows whose id's hash leaves one of the remainders."""
+        if table["id"].null_count:
+            raise BadInput(f"--where id%{self.modulus}", "a row without an id", "Give every pair an id")
         remainders = id_hash(table["id"].to_pylist()) % np.uint64(self.modulus or 1)
         return pa.array(np.isin(remainders, np.array([int(value) for value in self.values], dtype=np.uint64)))
 
@@ -59,14 +61,14 @@ class Where:
             hint = nearest(self.column, table.column_names)
             raise BadInput(f"--where {self.column}=...", f"no column '{self.column}'", hint)
         column = table[self.column]
+        if pa.types.is_dictionary(column.type):
+            column = column.cast(column.type.value_type)
         try:
             values = pa.array(self.values).cast(column.type)
             return pc.fill_null(pc.is_in(column, value_set=values), False).combine_chunks()
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
             found = f"column is {column.type}: {str(error).splitlines()[0]}"
-            raise BadInput(
-                f"--where {self.column}={','.join(self.values)}", found, "Compare a plain column"
-            ) from None
+            raise BadInput(f"--where {self.column}={','.join(self.values)}", found, "Compare a plain column") from None
 
 
 def parse_where(text: str | None) -> Where | None:
@@ -81,9 +83,7 @@ def parse_where(text: str | None) -> Where | None:
     modulus = match and match["modulus"]
     values = tuple(value.strip() for value in match["values"].split(",")) if match else ()
     is_remainder = modulus is not None and match is not None
-    if match is None or (
-        is_remainder and (match["column"] != "id" or not valid_remainders(values, int(modulus or 0)))
-    ):
+    if match is None or (is_remainder and (match["column"] != "id" or not valid_remainders(values, int(modulus or 0)))):
         raise BadOption(f"--where '{text}'", "not a condition", "Write column=value, column!=a,b or id%10=0")
     return Where(match["column"], values, match["sign"] == "!=", int(modulus) if modulus else None)
 
