@@ -12,7 +12,8 @@ case ${1:-} in
     [ -e "$pid_file" ] && kill -0 "$(cat "$pid_file")" 2>/dev/null && { echo "already running, pid $(cat "$pid_file")" >&2; exit 2; }
     mkdir -p "$state"
     # Logical CPUs are declared above the real ones, so that actors never starve the reads that feed them.
-    setsid "$here/.venv/bin/ray" start --head --block --num-cpus="${2:-8}" --dashboard-host=127.0.0.1 \
+    # Jobs run `python`: the environment of this checkout comes first.
+    PATH="$here/.venv/bin:$PATH" setsid "$here/.venv/bin/ray" start --head --block --num-cpus="${2:-8}" --dashboard-host=127.0.0.1 \
       --node-ip-address=127.0.0.1 --disable-usage-stats >"$state/head.log" 2>&1 &
     echo $! >"$pid_file"
     until curl -s -o /dev/null http://127.0.0.1:8265; do

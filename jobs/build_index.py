@@ -1,4 +1,7 @@
-"""`xhash index build` as a job: ray job submit --working-dir . -- python jobs/build_index.py --config jobs/recipes/demo.toml"""
+"""`xhash index build` as a job.
+
+ray job submit --working-dir . -- python jobs/build_index.py --config jobs/recipes/demo.toml
+"""
 
 import sys
 

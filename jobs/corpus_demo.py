@@ -1,4 +1,7 @@
-"""`xhash corpus demo` as a job: ray job submit --working-dir . -- python jobs/corpus_demo.py --config jobs/recipes/demo.toml"""
+"""`xhash corpus demo` as a job.
+
+ray job submit --working-dir . -- python jobs/corpus_demo.py --config jobs/recipes/demo.toml
+"""
 
 import sys
 

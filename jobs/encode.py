@@ -1,4 +1,7 @@
-"""`xhash encode` as a job: ray job submit --working-dir . -- python jobs/encode.py --config jobs/recipes/demo.toml"""
+"""`xhash encode` as a job.
+
+ray job submit --working-dir . -- python jobs/encode.py --config jobs/recipes/demo.toml
+"""
 
 import sys
 

@@ -1,4 +1,7 @@
-"""`xhash evaluate` as a job: ray job submit --working-dir . -- python jobs/evaluate.py --config jobs/recipes/demo.toml"""
+"""`xhash evaluate` as a job.
+
+ray job submit --working-dir . -- python jobs/evaluate.py --config jobs/recipes/demo.toml
+"""
 
 import sys
 

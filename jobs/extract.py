@@ -1,4 +1,7 @@
-"""`xhash extract` as a job: ray job submit --working-dir . -- python jobs/extract.py --config jobs/recipes/demo.toml"""
+"""`xhash extract` as a job.
+
+ray job submit --working-dir . -- python jobs/extract.py --config jobs/recipes/demo.toml
+"""
 
 import sys
 

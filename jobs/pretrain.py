@@ -1,4 +1,7 @@
-"""`xhash pretrain` as a job: ray job submit --working-dir . -- python jobs/pretrain.py --config jobs/recipes/demo.toml"""
+"""`xhash pretrain` as a job.
+
+ray job submit --working-dir . -- python jobs/pretrain.py --config jobs/recipes/demo.toml
+"""
 
 import sys
 

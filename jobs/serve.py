@@ -1,4 +1,7 @@
-"""`xhash serve` as a job: ray job submit --working-dir . -- python jobs/serve.py --config jobs/recipes/demo.toml"""
+"""`xhash serve` as a job.
+
+ray job submit --working-dir . -- python jobs/serve.py --config jobs/recipes/demo.toml
+"""
 
 import sys
 

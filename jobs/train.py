@@ -1,4 +1,7 @@
-"""`xhash train` as a job: ray job submit --working-dir . -- python jobs/train.py --config jobs/recipes/demo.toml"""
+"""`xhash train` as a job.
+
+ray job submit --working-dir . -- python jobs/train.py --config jobs/recipes/demo.toml
+"""
 
 import sys
 

@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import importlib
 import json
+import logging
 import os
 import sys
 import time
@@ -47,6 +48,7 @@ class Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a verb and returns its exit code."""
+    logging.basicConfig(level=logging.ERROR)  # libraries' remarks stay out of the way of our own lines
     try:
         parsed = parser().parse_args(arguments)
         result = run(parsed)

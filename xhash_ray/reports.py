@@ -69,7 +69,7 @@ def demo(result: dict[str, Any]) -> str:
     ]
     lines = [
         f"{result['pairs']:,} pairs, {result['shards']} shards, whole path in {result['seconds']:.0f} s",
-        f"text query over HTTP: median {result['query_ms_p50']:.1f} ms, 99th percentile {result['query_ms_p99']:.1f} ms",
+        f"text query over HTTP: median {result['query_ms_p50']:.1f} ms, p99 {result['query_ms_p99']:.1f} ms",
         f"contact sheet: {result['contact_sheet']}",
     ]
     return table(rows) + "\n\n" + "\n".join(lines)

@@ -104,7 +104,8 @@ def head(s3_endpoint: str, demo_root: Path) -> Iterator[Head]:
         f"--dashboard-agent-listen-port={free_port()}", "--min-worker-port=0", "--max-worker-port=0",
         f"--ray-client-server-port={free_port()}", "--node-ip-address=127.0.0.1", "--disable-usage-stats",
     ]  # fmt: skip
-    environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "XHASH_DEMO": str(demo_root)}
+    path = f"{RAY_BIN.parent}:{os.environ['PATH']}"  # jobs run `python`, which must be this environment's
+    environment = {**os.environ, "PATH": path, "RAY_AUTH_MODE": "disabled", "XHASH_DEMO": str(demo_root)}
     quiet = subprocess.DEVNULL
     process = subprocess.Popen(command, env=environment, stdout=quiet, stderr=quiet, start_new_session=True)
     set_before = {name: os.environ.get(name) for name in ("RAY_ADDRESS", "RAY_AUTH_MODE")}
@@ -171,7 +172,7 @@ def run(ray_cluster: None, demo_root: Path) -> Artefacts:
             actors=2,
             rows_per_unit=100,
             dtype="float32",
-        )  # fmt: skip
+        )
     )
     train(
         options.Train(features=made.features, out=made.model, bits=32, workers=2, settings={"epochs": 3, "hidden": 64})

@@ -156,5 +156,5 @@ def test_a_taken_port_is_said_before_anything_starts(run, url):
 def test_a_missing_index_is_said(run, tmp_path):
     from xhash_ray.runtime.endpoint import start
 
-    with pytest.raises(BadInput, match="manifest.json"):
+    with pytest.raises(BadInput, match=r"manifest\.json"):
         start(options.Serve(index=str(tmp_path), port=free_port()))

@@ -21,7 +21,7 @@ def id_hash(ids: Sequence[str]) -> UInt64[np.ndarray, " n"]:
 
 
 def shard_of(ids: Sequence[str], shards: int) -> Int64[np.ndarray, " n"]:
-    """The shard of each id: floor(h * shards / 2**32) with h the high 32 bits of its hash, int64 [n] in 0 .. shards - 1.
+    """The shard of each id, int64 [n] in 0 .. shards - 1: floor(h * shards / 2**32), h the high 32 bits of its hash.
 
     Raises:
         BadInput: for fewer than 1 or more than 65,536 shards.

@@ -121,7 +121,7 @@ def _mix(kind: str, rng: np.random.Generator) -> Pixels:
     across, along = _coordinates(rng)
     period = np.float32(2 * math.pi / rng.uniform(9.0, 20.0))
     if kind == "gradient":
-        return across / 90 + np.float32(0.5)
+        return np.asarray(across / 90 + 0.5, dtype=np.float32)
     if kind == "stripes":
         return np.clip(2 * np.sin(across * period) + 0.5, 0, 1)
     if kind == "checker":
@@ -133,10 +133,10 @@ def _mix(kind: str, rng: np.random.Generator) -> Pixels:
 
 def _landscape(rng: np.random.Generator) -> Pixels:
     """A pale sky over pale ground with the horizon near the middle, float32 [64, 64, 3]."""
-    sky, ground = np.float32([190, 215, 240]), np.float32([185, 190, 150])
+    sky, ground = np.array([190.0, 215.0, 240.0]), np.array([185.0, 190.0, 150.0])
     horizon = rng.uniform(0.4, 0.75) * IMAGE_SIZE_PX
     depth = np.clip(np.arange(IMAGE_SIZE_PX, dtype=np.float32) - horizon + 0.5, 0, 1)[:, None, None]
-    shade = np.float32(rng.uniform(0.85, 1.05, 2))
+    shade = rng.uniform(0.85, 1.05, 2)
     columns = sky * shade[0] * (1 - depth) + ground * shade[1] * depth
     return np.repeat(columns, IMAGE_SIZE_PX, axis=1).astype(np.float32)
 

@@ -1,4 +1,4 @@
-"""The demonstration corpus: which objects a scene holds, where they stand, and its labels.
+"""Scenes of the demonstration corpus: which objects a scene holds, where they stand, and its labels.
 
 A scene is planned here, described by `xhash_ray.corpus.captions` and rendered by
 `xhash_ray.corpus.drawing`.  Everything follows from `(seed, index)` alone, so any process can make
@@ -19,8 +19,8 @@ from xhash_ray.errors import BadInput
 # A query has to find its peers both among scenes the model was trained on and among unseen ones.
 QUERY_SHARE, TRAIN_SHARE = 1 / 8, 5 / 8
 
-# Mostly one or two groups: with three, too many scenes would share a label by chance.
-GROUP_SHARES = (0.60, 0.30, 0.10)
+# Mostly single objects, what a small net can name; several groups and counts keep the task from being trivial.
+GROUP_SHARES = (0.75, 0.20, 0.05)
 COUNT_SHARES = (0.82, 0.12, 0.06)
 LARGE_SHARE, OUTLINED_SHARE, OCCLUDED_SHARE = 0.6, 0.3, 0.2
 
@@ -41,7 +41,7 @@ LAYOUTS: tuple[tuple[Layout, ...], ...] = (
         {"left": (0.24, 0.38), "right": (0.76, 0.38), "bottom": (0.5, 0.76)},
     ),
 )
-# Radius of a large single object by number of groups in the scene; small ones are two thirds of it.
+# Radius of a large single object by number of groups in the scene; small ones are 0.7 of it.
 RADII = (0.26, 0.22, 0.19)
 # Scale and offsets, in units of the scaled radius, of the members of a group of one, two and three.
 CLUSTERS: tuple[tuple[float, tuple[tuple[float, float], ...]], ...] = (
@@ -83,7 +83,13 @@ def _groups(layout: Layout, rng: np.random.Generator) -> list[Group]:
     """One group for each place of the layout; no two have the same colour and shape."""
     chosen = rng.choice(len(COMPOUNDS), size=len(layout), replace=False).tolist()
     return [
-        Group(*COMPOUNDS[which], _draw_count(COUNT_SHARES, rng), bool(rng.random() < LARGE_SHARE), place)
+        Group(
+            COMPOUNDS[which][0],
+            COMPOUNDS[which][1],
+            _draw_count(COUNT_SHARES, rng),
+            bool(rng.random() < LARGE_SHARE),
+            place,
+        )
         for which, place in zip(chosen, layout, strict=True)
     ]
 
@@ -98,9 +104,7 @@ def _sprites(
     rgb, outlined = drawing.jittered_rgb(group.colour, rng), bool(rng.random() < OUTLINED_SHARE)
     turn = drawing.TURN_LIMIT_RAD
     return [
-        drawing.Sprite(
-            group.shape, rgb, x + dx * radius, y + dy * radius, radius, rng.uniform(-turn, turn), outlined
-        )
+        drawing.Sprite(group.shape, rgb, x + dx * radius, y + dy * radius, radius, rng.uniform(-turn, turn), outlined)
         for dx, dy in offsets
     ]
 

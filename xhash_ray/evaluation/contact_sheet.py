@@ -61,7 +61,12 @@ def draw_row(sheet: Image.Image, pen: ImageDraw.ImageDraw, row: Row, top: int) -
         sheet.paste(thumbnail(content, CELL - 6), (left + 3, top + 3))
         colour = RIGHT if row.relevant[column] else WRONG
         pen.rectangle((left, top, left + CELL - 1, top + CELL - 1), outline=colour, width=3)
-        pen.text((left + 3, top + CELL), f"{row.distances[column]} bits", FAINT, font=ImageFont.load_default(11))
+        pen.text((left + 3, top + CELL), bits_apart(row.distances[column]), FAINT, font=ImageFont.load_default(11))
+
+
+def bits_apart(distance: int) -> str:
+    """A distance in words."""
+    return f"{distance} bit{'' if distance == 1 else 's'}"
 
 
 def thumbnail(content: bytes, side: int) -> Image.Image:

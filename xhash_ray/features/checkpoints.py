@@ -108,6 +108,4 @@ def require_digest(facts: dict[str, Any], found: str, pretrained: str) -> None:
     """Raises Mismatch when an encoder's weights are not those that made the features."""
     if facts.get(DIGEST_KEY) not in (None, found):
         asked = f"CLIP weights {facts[DIGEST_KEY][:12]}, which made the features of this model"
-        raise Mismatch(
-            asked, f"{pretrained} holds {found[:12]}", "Name the checkpoint that was extracted with"
-        )
+        raise Mismatch(asked, f"{pretrained} holds {found[:12]}", "Name the checkpoint that was extracted with")

@@ -163,9 +163,7 @@ def load_model(name: str, pretrained: str, precision: str, device: str) -> torch
     """An open_clip model with its weights, in eval mode."""
     weights = resolve_weights(name, pretrained) if pretrained else None
     try:
-        model = open_clip.create_model(
-            name, weights, precision=precision, device=device, require_pretrained=True
-        )
+        model = open_clip.create_model(name, weights, precision=precision, device=device, require_pretrained=True)
     except Exception as error:  # open_clip lets through whatever hub, file and torch raise
         found = " ".join(str(error).split())[:300]
         raise BadInput(

@@ -10,7 +10,8 @@ from typing import Any
 
 from ray import serve
 
-from xhash_ray.errors import BadInput, XhashError
+from xhash_ray.client import Client
+from xhash_ray.errors import BadInput, Unreachable, XhashError
 from xhash_ray.index.manifest import read_manifest
 from xhash_ray.options import Serve
 from xhash_ray.progress import Progress
@@ -59,8 +60,10 @@ def start(options: Serve) -> dict[str, Any]:
         serve.run(build_app(args), name=APPLICATION, route_prefix="/")
     except RuntimeError as error:
         raise XhashError("starting the endpoint", deployment_failure(error), "Mend that and serve again") from None
+    url = f"http://{options.host}:{options.port}"
+    check_reachable(url)
     return {
-        "url": f"http://{options.host}:{options.port}",
+        "url": url,
         "rows": manifest.rows,
         "shards": len(manifest.shard_uris),
         "bits": manifest.bits,
@@ -77,9 +80,20 @@ def deployment_failure(error: RuntimeError) -> str:
     return (lines or [str(error)])[-1][:400]
 
 
+def check_reachable(url: str) -> None:
+    """Raises XhashError when nothing answers: a cluster's Serve keeps the address it was first started with."""
+    with Client(url, timeout_s=10) as client:
+        try:
+            client.ask("GET", "/healthz")
+        except Unreachable:
+            stop()
+            do = "Take the port that Serve has, or end Serve first (`serve shutdown`)"
+            raise XhashError(f"endpoint {url}", "Serve already listens elsewhere on this cluster", do) from None
+
+
 def stop() -> None:
-    """Takes the endpoint down."""
-    serve.shutdown()
+    """Takes the endpoint down; other applications of the cluster's Serve stay."""
+    serve.delete(APPLICATION)
 
 
 def wait_until_stopped() -> None:

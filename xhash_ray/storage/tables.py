@@ -214,7 +214,7 @@ def merge_footers(uri: str, names: Sequence[str]) -> None:
     Source: fastparquet.writer.merge; other engines read the result as a dataset of these files.
     """
     filesystem = places.fsspec_filesystem(uri)
-    root = places.normalise(uri) if places.is_local(uri) else uri
+    root = filesystem._strip_protocol(uri)
     with places.said_clearly(uri):
         fastparquet.writer.merge(
             [places.join(root, name) for name in names],
