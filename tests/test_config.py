@@ -24,7 +24,7 @@ class Example:
     where: str | None = option("which rows", None)
     actors: int | None = option("processes", None)
     names: tuple[str, ...] = option("several", ())
-    settings: dict[str, Any] = option("a table", {})  # noqa: RUF009
+    settings: dict[str, Any] = option("a table", {})
     dtype: str = option("of the features", "float16", choices=("float16", "float32"))
 
 

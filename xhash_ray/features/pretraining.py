@@ -237,10 +237,7 @@ def _step(
 
 
 def augmented(pixels: torch.Tensor, settings: PretrainingSettings, generator: torch.Generator) -> torch.Tensor:
-    """Shifted, re-exposed and perhaps mirrored images: uint8 [b, 3, h, w] -> float32 of the same shape, 0..1.
-
-    Pixels shifted in repeat the border.
-    """
+    """Shifted (the border repeats), re-exposed, perhaps mirrored: uint8 [b, 3, h, w] -> float32, as many, 0..1."""
     count, _, height, width = pixels.shape
     reach = round(settings.shift * height)
     padded = torch.nn.functional.pad(pixels.float(), (reach,) * 4, mode="replicate") if reach else pixels.float()
