@@ -32,5 +32,10 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+bench: setup
+	$(BIN)/python -m pip install --quiet --constraint deploy/constraints.txt --editable ".[bench]"
+	$(BIN)/xhash bench hamming --codes 1000000 --bits 64 --queries 1,64 --against faiss,numpy
+	$(BIN)/xhash bench hamming --codes 1000000 --bits 128 --queries 1,64 --against faiss,numpy
+
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -19,7 +19,7 @@ FLOORS = (
     ("config", "telemetry", "core", "progress", "reports"),
     ("options", "storage"),
     ("corpus", "features", "methods", "index", "evaluation", "client"),
-    ("runtime", "asking"),
+    ("runtime", "asking", "benchmarks"),
     ("cli",),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

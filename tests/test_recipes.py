@@ -25,7 +25,7 @@ def test_every_recipe_holds_valid_options(path):
 
 
 def test_every_verb_has_its_job():
-    for verb in set(VERBS) - {"query", "demo"}:
+    for verb in set(VERBS) - {"query", "demo", "bench hamming"}:
         name = {"index build": "build_index", "corpus demo": "corpus_demo"}.get(verb, verb)
         text = (REPOSITORY / "jobs" / f"{name}.py").read_text()
         assert "main([" + ", ".join(f'"{word}"' for word in verb.split()) + ", *sys.argv[1:]])" in text

@@ -125,6 +125,19 @@ class Query:
 
 
 @dataclass(frozen=True)
+class BenchHamming:
+    """`xhash bench hamming`: exact search beside other programs, on one thread."""
+
+    codes: int = option("number of random codes", 1_000_000)
+    bits: int = option("code length", 64)
+    queries: tuple[str, ...] = option("queries at once, several separated by commas", ("1", "64"))
+    k: int = option("hits wanted", 100)
+    against: tuple[str, ...] = option("peers, separated by commas: faiss, numpy", ("numpy",))
+    rounds: int = option("timed rounds; the median counts", 5)
+    seed: int = option("of codes and queries", 1)
+
+
+@dataclass(frozen=True)
 class Demo:
     """`xhash demo`: the whole path on a generated corpus."""
 
@@ -145,5 +158,6 @@ VERBS: dict[str, type[Any]] = {
     "evaluate": Evaluate,
     "serve": Serve,
     "query": Query,
+    "bench hamming": BenchHamming,
     "demo": Demo,
 }

@@ -18,7 +18,7 @@ def table(rows: Sequence[Sequence[Any]]) -> str:
 
 def render(verb: str, result: dict[str, Any]) -> str:
     """A verb's result for the terminal."""
-    special = {"query": hits, "evaluate": precision, "demo": demo}
+    special = {"query": hits, "evaluate": precision, "demo": demo, "bench hamming": bench}
     return special.get(verb, facts)(result)
 
 
@@ -55,6 +55,23 @@ def precision(result: dict[str, Any]) -> str:
     rows = [[name.replace("_", " "), f"{value:.4f}"] for name, value in result["map"].items()]
     head = f"{result['kind']}: {result['queries']:,} queries against {result['database']:,} pairs"
     return f"{head}\n\n" + table([["direction", "MAP@all"], *rows, ["chance", f"{result['chance']:.4f}"]])
+
+
+def bench(result: dict[str, Any]) -> str:
+    """One line per engine and batch size."""
+    head = f"{result['codes']:,} codes of {result['bits']} bits, k = {result['k']}, one thread"
+    rows = [
+        [
+            r["engine"],
+            r["queries"],
+            f"{r['seconds']:.4f}",
+            f"{r['codes_per_s']:,}",
+            r["times_ours"],
+            r["same_distances"],
+        ]
+        for r in result["rows"]
+    ]
+    return f"{head}\n\n" + table([["engine", "queries", "seconds", "codes/s", "times ours", "same"], *rows])
 
 
 def demo(result: dict[str, Any]) -> str:

@@ -40,6 +40,11 @@ def connect() -> None:
         raise Unreachable(f"Ray cluster {address or 'on this machine'}", found, "Check RAY_ADDRESS") from None
 
 
+def is_joined() -> bool:
+    """Whether the cluster is somebody else's, named by RAY_ADDRESS, rather than one started here."""
+    return bool(os.environ.get("RAY_ADDRESS"))
+
+
 def quieten() -> None:
     """Leaves the terminal to our own lines; Ray's logs stay in its session folder."""
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # C++ lines about harmless retries

@@ -92,8 +92,12 @@ def check_reachable(url: str) -> None:
 
 
 def stop() -> None:
-    """Takes the endpoint down; other applications of the cluster's Serve stay."""
-    serve.delete(APPLICATION)
+    """Takes the endpoint down; other applications of a joined cluster's Serve stay.
+
+    A cluster that was started for this endpoint ends right after, and Serve with it.
+    """
+    if cluster.is_joined():
+        serve.delete(APPLICATION)
 
 
 def wait_until_stopped() -> None:

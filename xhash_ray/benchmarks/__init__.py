@@ -1,0 +1,1 @@
+"""Commands that measure: ours beside a peer in the same run, answers compared, no thresholds asserted."""
