@@ -38,7 +38,7 @@ from xhash_ray.storage import tables
 from xhash_ray.storage import uri as places
 from xhash_ray.storage.codes import open_codes
 
-BITS, SHARDS, WORKERS, EPOCHS = 64, 4, 2, 30
+BITS, SHARDS, WORKERS, EPOCHS = 64, 4, 1, 30
 SHEET_QUERIES, SHEET_HITS, TIMED_QUERIES = 6, 8, 200
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import ray.train
 import safetensors.numpy
 import torch
-from ray.train import RunConfig, ScalingConfig, TrainingFailedError, UserCallback
+from ray.train import RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchTrainer
 
 from xhash_ray import __version__
@@ -120,13 +120,16 @@ def spread(options: Train, out: str, progress: Progress) -> Outcome:
     with delivered(lambda terms: say_epoch(progress, terms.pop("epoch"), terms)) as mailbox:
         trainer = TorchTrainer(
             worker,
-            train_loop_config={"options": asdict(options), "threads": cluster.threads_for(options.workers)},
+            train_loop_config={
+                "options": asdict(options),
+                "threads": cluster.threads_for(options.workers),
+                "mailbox": mailbox,
+            },
             scaling_config=ScalingConfig(num_workers=options.workers, use_gpu=cluster.gpus() >= options.workers),
             run_config=RunConfig(
                 name=f"{options.method}-{options.bits}",
                 storage_path=path,
                 storage_filesystem=filesystem,
-                callbacks=[Reports(mailbox)],
             ),
         )
         try:
@@ -141,30 +144,27 @@ def spread(options: Train, out: str, progress: Progress) -> Outcome:
 
 
 def worker(config: dict[str, Any]) -> None:
-    """The function that Ray Train runs on each worker."""
+    """The function that Ray Train runs on each worker.
+
+    Epochs are told through the mailbox: `ray.train.report` is a barrier that waits for the controller's next poll,
+    over a second each, and is used once, for the weights.
+    """
     torch.set_num_threads(config["threads"])
-    options = Train(**config["options"])
-    outcome = learn(options, lambda epoch, terms: ray.train.report({"epoch": epoch, **terms}))
+    is_first = ray.train.get_context().get_world_rank() == 0
+
+    def on_epoch(epoch: int, terms: dict[str, float]) -> None:
+        if is_first:
+            config["mailbox"].put.remote({"epoch": epoch, **terms})
+
+    outcome = learn(Train(**config["options"]), on_epoch)
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = None
-        if ray.train.get_context().get_world_rank() == 0:
+        if is_first:
             safetensors.numpy.save_file(contiguous(outcome.weights), Path(folder) / WEIGHTS)
             rest = {name: value for name, value in vars(outcome).items() if name != "weights"}
             (Path(folder) / OUTCOME).write_text(json.dumps(rest))
             checkpoint = ray.train.Checkpoint.from_directory(folder)
         ray.train.report({}, checkpoint=checkpoint)
-
-
-class Reports(UserCallback):
-    """Sends what rank 0 reports to the driver. Ray Train calls it in its controller's process."""
-
-    def __init__(self, mailbox: Any) -> None:
-        self.mailbox = mailbox
-
-    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
-        """Called when all workers have reported."""
-        if metrics and "epoch" in metrics[0]:
-            self.mailbox.put.remote(metrics[0])
 
 
 def say_epoch(progress: Progress, epoch: int, terms: dict[str, float]) -> None:
