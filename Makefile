@@ -18,7 +18,7 @@ $(VENV)/.installed: pyproject.toml deploy/constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "xhash-ray needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; name another with make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint deploy/constraints.txt --editable ".[dev]"
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --constraint deploy/constraints.txt --editable ".[dev]"
 	@touch $@
 
 demo: setup
@@ -33,7 +33,7 @@ lint: setup
 	$(BIN)/mypy
 
 bench: setup
-	$(BIN)/python -m pip install --quiet --constraint deploy/constraints.txt --editable ".[bench]"
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --constraint deploy/constraints.txt --editable ".[bench]"
 	$(BIN)/xhash bench hamming --codes 1000000 --bits 64 --queries 1,64 --against faiss,numpy
 	$(BIN)/xhash bench hamming --codes 1000000 --bits 128 --queries 1,64 --against faiss,numpy
 

@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 from xhash_ray import __version__, reports
 from xhash_ray.config import build, expand, help_of, is_required, override, read_recipe
-from xhash_ray.errors import BadInput, XhashError
+from xhash_ray.errors import BadInput, BadOption, XhashError, nearest
 from xhash_ray.options import VERBS
 from xhash_ray.telemetry import Registry
 
@@ -36,11 +36,15 @@ FUNCTIONS = {
     "bench hamming": "xhash_ray.benchmarks.hamming:bench_hamming",
     "demo": "xhash_ray.runtime.demo:demo",
 }
+COMMON = ("config", "set", "json", "endpoint-url", "metrics-file")
 GROUPS = {"corpus": "make corpora", "index": "build indexes", "bench": "measure beside others"}
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse with errors in one line."""
+    """argparse with errors in one line, and flags spelt out."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
 
     def error(self, message: str) -> NoReturn:
         """Exit code 2 and where to read on."""
@@ -51,16 +55,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a verb and returns its exit code."""
     logging.basicConfig(level=logging.ERROR)  # libraries' remarks stay out of the way of our own lines
     try:
-        parsed = parser().parse_args(arguments)
+        parsed, unknown = parser().parse_known_args(arguments)
+        if unknown:
+            raise unknown_flag(parsed.verb, unknown[0])
         result = run(parsed)
     except XhashError as error:
-        print(f"xhash: {error}", file=sys.stderr)
+        line = str(error)
+        print(line if line.startswith("xhash") else f"xhash: {line}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("xhash: interrupted", file=sys.stderr)
         return 1
-    print(json.dumps(result) if parsed.json else reports.render(parsed.verb, result), flush=True)
+    if not parsed.json or parsed.verb == "demo":
+        print(reports.render(parsed.verb, result), flush=True)
+    if parsed.json or parsed.verb == "demo":
+        print(json.dumps(result), flush=True)
     return 0
+
+
+def unknown_flag(verb: str, flag: str) -> BadOption:
+    """The error for a flag that a verb does not have."""
+    known = [field.name.replace("_", "-") for field in dataclasses.fields(VERBS[verb])]
+    hint = nearest(flag.lstrip("-").partition("=")[0], [*known, *COMMON])
+    return BadOption(f"xhash {verb}", f"unknown option '{flag}'", hint)
 
 
 def parser() -> Parser:

@@ -88,15 +88,17 @@ def test_the_same_id_always_meets_itself_in_one_shard():
 
 
 def test_a_manifest_comes_back(tmp_path):
-    shards = [facts(shard_name(number, 2), rows) for number, rows in enumerate((5, 7))]
-    made = write_manifest(str(tmp_path), shards, {"bits": 64, "method": "jdsh", "model_fingerprint": "f" * 64})
+    shards = [facts(shard_name(number, 2, "0a"), rows) for number, rows in enumerate((5, 7))]
+    made = write_manifest(
+        str(tmp_path), shards, {"bits": 64, "method": "jdsh", "model_fingerprint": "f" * 64, "model": "model-0a"}
+    )
     read = read_manifest(str(tmp_path))
     assert read == made
     assert (read.bits, read.rows, read.facts["bit_order"]) == (64, 12, "little")
-    assert read.model_uri == f"{tmp_path}/model"
+    assert read.model_uri == f"{tmp_path}/model-0a"
     assert read.shard_uris == [
-        f"{tmp_path}/shard-00000-of-00002.parquet",
-        f"{tmp_path}/shard-00001-of-00002.parquet",
+        f"{tmp_path}/shard-00000-of-00002-0a.parquet",
+        f"{tmp_path}/shard-00001-of-00002-0a.parquet",
     ]
     assert [entry["sha256"] for entry in read.facts["shards"]] == ["0" * 64] * 2
 
@@ -116,5 +118,19 @@ def test_a_folder_without_manifest_is_no_index(tmp_path):
 
 
 def test_shard_names_sort_in_order():
-    names = [shard_name(number, 12) for number in range(12)]
+    names = [shard_name(number, 12, "0a") for number in range(12)]
     assert names == sorted(names)
+
+
+def test_a_replaced_index_is_whole_until_the_new_one_is_committed(tmp_path):
+    base = {"bits": 64, "method": "jdsh", "model_fingerprint": "f" * 64}
+    for run in ("0a", "0b"):
+        names = [shard_name(number, 2, run) for number in range(2)]
+        for name in [*names, f"model-{run}/model.json"]:
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_text("{}")
+        if run == "0b":
+            assert {path.name for path in tmp_path.glob("shard-*-0a.parquet")} == set(before)
+        write_manifest(str(tmp_path), [facts(name, 5) for name in names], {**base, "model": f"model-{run}"})
+        before = names
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["manifest.json", "model-0b", *before]

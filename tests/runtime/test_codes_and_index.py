@@ -17,7 +17,7 @@ from xhash_ray.index.shard import load_shard, merge_hits
 from xhash_ray.methods.artefacts import to_method
 from xhash_ray.runtime.encoding import encode
 from xhash_ray.runtime.indexing import build_index
-from xhash_ray.storage import tables
+from xhash_ray.storage import tables, writing
 from xhash_ray.storage.artefact import read_artefact
 from xhash_ray.storage.codes import open_codes, to_array
 from xhash_ray.storage.features import load_features
@@ -53,7 +53,7 @@ def test_features_of_another_length_are_refused(run, tmp_path):
 def test_codes_of_another_model_are_refused(run, tmp_path):
     folder = tmp_path / "codes"
     folder.mkdir()
-    tables.commit(
+    writing.commit(
         str(folder),
         [tables.write_table(str(folder / "a.parquet"), codes_of(run))],
         {"model_fingerprint": "f" * 64},
@@ -88,7 +88,7 @@ def test_an_id_in_two_code_files_is_named(run, tmp_path):
     folder.mkdir()
     files = [tables.write_table(str(folder / f"{name}.parquet"), codes_of(run).slice(0, 3)) for name in "ab"]
     fingerprint = open_codes(run.codes).fingerprint
-    tables.commit(str(folder), files, {"model_fingerprint": fingerprint})
+    writing.commit(str(folder), files, {"model_fingerprint": fingerprint})
     with pytest.raises(BadInput, match="occurs twice"):
         build_index(options.IndexBuild(codes=str(folder), model=run.model, out=str(tmp_path / "index")))
     assert not (tmp_path / "index" / "manifest.json").exists()

@@ -37,7 +37,7 @@ def last_json(done: subprocess.CompletedProcess[str]) -> dict:
     ("arguments", "code", "words"),
     [
         (["train"], 2, ["'features' is missing", "--features"]),
-        (["train", "--featurs", "x"], 2, ["--featurs", "--help"]),
+        (["train", "--featurs", "x"], 2, ["--featurs", "Did you mean 'features'"]),
         (
             ["train", "--features", "x", "--out", "y", "--set", "bitz=3"],
             2,
@@ -55,7 +55,7 @@ def test_bad_usage_is_one_clear_line(arguments, code, words):
     done = xhash(*arguments)
     assert done.returncode == code
     line = done.stderr.strip().splitlines()[-1]
-    assert line.startswith("xhash: ")
+    assert line.startswith("xhash")
     assert "Traceback" not in done.stderr
     for word in words:
         assert word in line
@@ -71,7 +71,7 @@ def test_a_job_is_submitted_to_a_real_head(run, head, demo_root):
     assert done.returncode == 0, done.stdout + done.stderr
     result = next(json.loads(line) for line in reversed(done.stdout.splitlines()) if line.startswith("{"))
     assert (result["bits"], result["method"], result["out"]) == (16, "jdsh", f"{demo_root}/job-model")
-    assert (demo_root / "job-model" / "model.safetensors").exists()
+    assert len(list((demo_root / "job-model").glob("model-*.safetensors"))) == 1
 
 
 def test_the_whole_path_on_object_storage(run, s3_endpoint):

@@ -1,6 +1,7 @@
 """Models at rest: what is written is read, and whatever was changed or does not fit is refused."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,6 @@ from xhash_ray.storage import uri as places
 from xhash_ray.storage.artefact import (
     CARD,
     FACTS,
-    WEIGHTS,
     copy_artefact,
     read_artefact,
     require_fingerprint,
@@ -31,6 +31,12 @@ def some_weights() -> dict[str, np.ndarray]:
         "net.bias": rng.standard_normal(6).astype(np.float16),
         "factor": np.array(2.5, np.float32),
     }
+
+
+def weights(folder: Path) -> Path:
+    """The one weights file of a model folder."""
+    (found,) = folder.glob("model-*.safetensors")
+    return found
 
 
 def some_facts(**changed: Any) -> dict[str, Any]:
@@ -85,7 +91,23 @@ def test_the_facts_are_written_last(tmp_path, monkeypatch):
     monkeypatch.setattr(places, "write_bytes", watched)
     written(tmp_path / "one")
     copy_artefact(str(tmp_path / "one"), str(tmp_path / "two"))
-    assert order == [WEIGHTS, CARD, FACTS] * 2
+    assert order == [weights(tmp_path / "one").name, CARD, FACTS] * 2
+
+
+def test_a_replaced_model_leaves_one_weights_file(tmp_path):
+    first = written(tmp_path)
+    second = written(tmp_path, bits=32)
+    assert first.fingerprint != second.fingerprint
+    assert weights(tmp_path).name == f"model-{second.fingerprint[:12]}.safetensors"
+    assert read_artefact(str(tmp_path)).facts == second.facts
+
+
+def test_a_replacement_that_dies_leaves_the_model(tmp_path, monkeypatch):
+    first = written(tmp_path)
+    monkeypatch.setattr(places, "write_json", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        written(tmp_path, bits=32)
+    assert read_artefact(str(tmp_path)).fingerprint == first.fingerprint
 
 
 def test_a_copy_is_the_model(tmp_path):
@@ -96,7 +118,7 @@ def test_a_copy_is_the_model(tmp_path):
 
 def test_the_same_model_has_the_same_fingerprint_and_bytes(tmp_path):
     assert written(tmp_path / "one").fingerprint == written(tmp_path / "two").fingerprint
-    assert (tmp_path / "one" / WEIGHTS).read_bytes() == (tmp_path / "two" / WEIGHTS).read_bytes()
+    assert weights(tmp_path / "one").read_bytes() == weights(tmp_path / "two").read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -132,9 +154,9 @@ def test_a_model_of_features_from_elsewhere_has_no_encoder(tmp_path, encoder):
 @pytest.mark.parametrize("position", [0, 20, -1])
 def test_a_flipped_byte_in_the_weights_is_refused(tmp_path, position):
     written(tmp_path)
-    content = bytearray((tmp_path / WEIGHTS).read_bytes())
+    content = bytearray(weights(tmp_path).read_bytes())
     content[position] ^= 1
-    (tmp_path / WEIGHTS).write_bytes(content)
+    weights(tmp_path).write_bytes(content)
     with pytest.raises(Mismatch, match="not what was written together"):
         read_artefact(str(tmp_path))
 
@@ -150,7 +172,7 @@ def test_edited_facts_are_refused(tmp_path, changed):
 def test_weights_of_another_model_are_refused(tmp_path):
     written(tmp_path / "one")
     write_artefact(str(tmp_path / "two"), some_facts(), {"x": np.zeros(3)}, "")
-    (tmp_path / "one" / WEIGHTS).write_bytes((tmp_path / "two" / WEIGHTS).read_bytes())
+    weights(tmp_path / "one").write_bytes(weights(tmp_path / "two").read_bytes())
     with pytest.raises(Mismatch):
         read_artefact(str(tmp_path / "one"))
 
@@ -158,7 +180,7 @@ def test_weights_of_another_model_are_refused(tmp_path):
 def test_weights_that_are_no_safetensors_are_bad_input(tmp_path):
     written(tmp_path)
     facts = json.loads((tmp_path / FACTS).read_text())
-    (tmp_path / WEIGHTS).write_bytes(b"not safetensors")
+    weights(tmp_path).write_bytes(b"not safetensors")
     edit(tmp_path, fingerprint=artefact.fingerprint(facts, b"not safetensors"))
     with pytest.raises(BadInput, match="damaged"):
         read_artefact(str(tmp_path))
@@ -179,8 +201,9 @@ def test_a_folder_without_model_is_bad_input(tmp_path):
 
 def test_a_model_without_weights_is_bad_input(tmp_path):
     written(tmp_path)
-    (tmp_path / WEIGHTS).unlink()
-    with pytest.raises(BadInput, match=WEIGHTS):
+    name = weights(tmp_path).name
+    weights(tmp_path).unlink()
+    with pytest.raises(BadInput, match=name):
         read_artefact(str(tmp_path))
 
 

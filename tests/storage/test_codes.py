@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from xhash_ray.core.bits import pack
 from xhash_ray.errors import BadInput, Mismatch
-from xhash_ray.storage import tables
+from xhash_ray.storage import tables, writing
 from xhash_ray.storage.codes import from_array, open_codes, to_array
 
 
@@ -86,7 +86,7 @@ def test_what_is_known_before_reading(tmp_path):
     labels = pa.array([[0]] * 4, pa.list_(pa.int32()))
     table = code_table(4, 8, labels=labels, caption=["a"] * 4, split=["b"] * 4)
     facts = {"model_fingerprint": "f" * 64, "classes": ["cat", "dog"]}
-    tables.commit(str(tmp_path), [tables.write_table(f"{tmp_path}/part.parquet", table)], facts)
+    writing.commit(str(tmp_path), [tables.write_table(f"{tmp_path}/part.parquet", table)], facts)
     found = open_codes(str(tmp_path))
     assert (found.bits, found.fingerprint, found.classes) == (64, "f" * 64, ("cat", "dog"))
     assert found.metadata_columns == ("caption", "split")

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xhash_ray.errors import BadInput
-from xhash_ray.storage import tables
+from xhash_ray.storage import tables, writing
 from xhash_ray.storage.features import from_matrix, load_features, open_features, to_features, to_matrix
 from xhash_ray.storage.where import parse_where
 
@@ -52,7 +52,7 @@ def test_what_is_written_is_read(tmp_path, kind):
 
 def test_what_is_known_before_reading(tmp_path):
     parts = [tables.write_table(f"{tmp_path}/part.parquet", feature_table())]
-    tables.commit(str(tmp_path), parts, {"encoder": {"model": "m"}, "classes": ["cat", "dog"]})
+    writing.commit(str(tmp_path), parts, {"encoder": {"model": "m"}, "classes": ["cat", "dog"]})
     found = open_features(str(tmp_path))
     assert (found.image_length, found.text_length, found.has_labels) == (3, 4, False)
     assert (found.encoder, found.classes) == ({"model": "m"}, ("cat", "dog"))

@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from xhash_ray.errors import BadInput, Mismatch
-from xhash_ray.storage import tables
+from xhash_ray.storage import tables, writing
 from xhash_ray.storage import uri as places
-from xhash_ray.storage.tables import FOOTERS, MANIFEST, REJECTS, FileFacts
+from xhash_ray.storage.tables import FOOTERS, MANIFEST, FileFacts
 
 
 def rows(start: int, count: int) -> pa.Table:
@@ -25,7 +25,7 @@ def committed(folder: Path, sizes: tuple[int, ...] = (3, 2), **facts: object) ->
     for number, size in enumerate(sizes):
         parts.append(tables.write_table(f"{folder}/part-{number}.parquet", rows(start, size)))
         start += size
-    tables.commit(str(folder), parts, dict(facts))
+    writing.commit(str(folder), parts, dict(facts))
     return str(folder)
 
 
@@ -38,7 +38,7 @@ def committed_with_row_groups(folder: Path) -> str:
         pq.write_table(rows(number * 10, size), path, row_group_size=3)
         content = path.read_bytes()
         parts.append(FileFacts(path.name, size, len(content), hashlib.sha256(content).hexdigest()))
-    tables.commit(str(folder), parts, {})
+    writing.commit(str(folder), parts, {})
     return str(folder)
 
 
@@ -62,7 +62,7 @@ def test_a_manifest_says_which_files_count_and_in_which_order(tmp_path):
     second = tables.write_table(f"{tmp_path}/a.parquet", rows(3, 2))
     first = tables.write_table(f"{tmp_path}/b.parquet", rows(0, 3))
     tables.write_table(f"{tmp_path}/left-over.parquet", rows(50, 2))
-    tables.commit(str(tmp_path), [first, second], {"encoder": {"model": "m"}})
+    writing.commit(str(tmp_path), [first, second], {"encoder": {"model": "m"}})
     found = tables.open_tables(str(tmp_path), "rows")
     assert tables.read_table(found).equals(rows(0, 5))
     assert found.rows == (3, 2)
@@ -199,39 +199,6 @@ def test_a_file_that_the_manifest_lists_but_is_gone_is_named(tmp_path):
     places.delete(uri, ["part-0.parquet"])
     with pytest.raises(BadInput, match=r"part-0\.parquet"):
         tables.open_tables(uri, "rows")
-
-
-def test_finished_results_are_not_replaced_unasked(tmp_path):
-    uri = committed(tmp_path)
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(BadInput, match=r"finished results.*--overwrite"):
-        tables.take_folder(uri, "codes", overwrite=False)
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-
-
-def test_overwriting_removes_only_what_a_stage_wrote(tmp_path):
-    uri = committed(tmp_path)
-    (tmp_path / REJECTS).mkdir()
-    (tmp_path / REJECTS / "part-0.json").write_text("{}")
-    (tmp_path / "notes.txt").write_text("mine")
-    (tmp_path / "other.parquet").write_bytes(b"mine")
-    assert tables.take_folder(uri + "/", "codes", overwrite=True) == uri
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt", "other.parquet"]
-
-
-@pytest.mark.parametrize("overwrite", [False, True])
-def test_a_new_or_unfinished_folder_is_taken(tmp_path, overwrite):
-    (tmp_path / "mine.txt").write_text("mine")
-    for name in ("", "new"):
-        assert tables.take_folder(str(tmp_path / name), "codes", overwrite) == str(tmp_path / name)
-    assert (tmp_path / "mine.txt").exists()
-
-
-def test_a_file_is_not_taken_for_a_folder(tmp_path):
-    (tmp_path / "file").write_text("mine")
-    with pytest.raises(BadInput, match="a file of that name"):
-        tables.take_folder(str(tmp_path / "file"), "codes", overwrite=True)
-    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_bytes_in_memory_parse(tmp_path):

@@ -1,8 +1,10 @@
 """Which files are an index. `manifest.json` is written last: its existence is the commit.
 
-manifest.json                  format version, bits, bit order, rows, shards with their SHA-256, model, encoder
-model/                         a copy of the model folder: an index can be served on its own
-shard-00000-of-00004.parquet   id, image_code, text_code, metadata; rows sorted by id
+    manifest.json                           format version, bits, bit order, rows, shards with their SHA-256, encoder
+    model-RRRRRRRR/                         a copy of the model folder: an index can be served on its own
+    shard-00000-of-00004-RRRRRRRR.parquet   id, image_code, text_code, metadata; rows sorted by id
+
+R is the run that built them: an index that is replaced stays whole until the new one is committed.
 """
 
 from __future__ import annotations
@@ -16,7 +18,6 @@ from xhash_ray.storage import uri as places
 from xhash_ray.storage.tables import FileFacts
 
 MANIFEST = "manifest.json"
-MODEL_FOLDER = "model"
 FORMAT_VERSION = 1
 
 
@@ -50,12 +51,17 @@ class Manifest:
     @property
     def model_uri(self) -> str:
         """The copy of the model folder."""
-        return places.join(self.uri, MODEL_FOLDER)
+        return places.join(self.uri, str(self.facts["model"]))
 
 
-def shard_name(shard: int, shards: int) -> str:
+def shard_name(shard: int, shards: int, run: str) -> str:
     """File name of a shard."""
-    return f"shard-{shard:05d}-of-{shards:05d}.parquet"
+    return f"shard-{shard:05d}-of-{shards:05d}-{run}.parquet"
+
+
+def model_name(run: str) -> str:
+    """Folder name of the model's copy."""
+    return f"model-{run}"
 
 
 def write_manifest(uri: str, shards: Sequence[FileFacts], facts: dict[str, Any]) -> Manifest:
@@ -64,8 +70,9 @@ def write_manifest(uri: str, shards: Sequence[FileFacts], facts: dict[str, Any])
     Args:
         uri: The folder; shard files and model are there already.
         shards: In order.
-        facts: At least bits, method, model_fingerprint.
+        facts: At least bits, method, model_fingerprint, model (the folder of its copy).
     """
+    before = read_manifest(uri).facts if places.exists(places.join(uri, MANIFEST)) else None
     complete = {
         "format_version": FORMAT_VERSION,
         "bit_order": "little",
@@ -74,6 +81,10 @@ def write_manifest(uri: str, shards: Sequence[FileFacts], facts: dict[str, Any])
         "shards": [vars(entry) for entry in shards],
     }
     places.write_json(places.join(uri, MANIFEST), complete)
+    if before:
+        kept = {entry.name for entry in shards} | {complete.get("model")}
+        old = [before.get("model"), *[entry["name"] for entry in before["shards"]]]
+        places.delete(uri, [name for name in old if name and name not in kept])
     return Manifest(uri, complete)
 
 

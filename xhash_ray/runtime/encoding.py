@@ -19,7 +19,7 @@ from xhash_ray.methods.base import Method
 from xhash_ray.options import Encode
 from xhash_ray.progress import Progress
 from xhash_ray.runtime import cluster
-from xhash_ray.storage import tables
+from xhash_ray.storage import tables, writing
 from xhash_ray.storage import uri as places
 from xhash_ray.storage.artefact import read_artefact, require_lengths
 from xhash_ray.storage.codes import from_array
@@ -36,7 +36,7 @@ def encode(options: Encode) -> dict[str, Any]:
         Mismatch: when the features are not of the lengths the model was trained on.
         BadInput: for features or a model that cannot be read.
     """
-    out = tables.take_folder(options.out, "codes", options.overwrite)
+    claimed = writing.claim(options.out, "codes", options.overwrite)
     features = open_features(places.normalise(options.features))
     model_uri = places.normalise(options.model)
     facts = read_artefact(model_uri).facts
@@ -44,18 +44,19 @@ def encode(options: Encode) -> dict[str, Any]:
     units = plan_units(tables.row_groups(features.tables), options.rows_per_unit)
     progress = Progress("encode", features.tables.total_rows)
     with cluster.connected():
+        writing.begin(claimed)
         dataset = ray.data.from_items([asdict(unit) for unit in units], override_num_blocks=len(units))
         dataset = dataset.map_batches(
-            functools.partial(encode_unit, model_uri=model_uri, fingerprint=facts["fingerprint"], out=out),
+            functools.partial(encode_unit, model_uri=model_uri, fingerprint=facts["fingerprint"], claimed=claimed),
             batch_size=1,
             batch_format="pyarrow",
-            compute=TaskPoolStrategy(size=max(2, cluster.physical_cores())),
+            compute=TaskPoolStrategy(size=min(len(units), cluster.physical_cores())),
         )
         written = []
         for row in dataset.iter_rows():
             written.append(tables.FileFacts(**row))
             progress.add(written[-1].rows)
-    return finish(out, written, facts, features.classes, features.tables.total_rows, progress)
+    return finish(claimed.uri, written, facts, features.classes, features.tables.total_rows, progress)
 
 
 @functools.lru_cache(maxsize=1)
@@ -68,12 +69,12 @@ def method_of(model_uri: str, fingerprint: str) -> Method:
     return to_method(artefact)
 
 
-def encode_unit(batch: pa.Table, model_uri: str, fingerprint: str, out: str) -> pa.Table:
+def encode_unit(batch: pa.Table, model_uri: str, fingerprint: str, claimed: writing.Claim) -> pa.Table:
     """Encodes one unit into one part file; the row that comes back describes it."""
     unit = Unit(**batch.to_pylist()[0])
     table = next(tables.iter_row_groups(unit.source, [unit.group])).slice(unit.start, (unit.stop or 0) - unit.start)
     coded = encode_table(table, method_of(model_uri, fingerprint), unit.source)
-    return pa.Table.from_pylist([vars(tables.write_table(places.join(out, f"part-{unit.number:06d}.parquet"), coded))])
+    return pa.Table.from_pylist([vars(tables.write_table(claimed.part(unit.number), coded))])
 
 
 def encode_table(table: pa.Table, method: Method, source: str) -> pa.Table:
@@ -102,7 +103,7 @@ def finish(
         )
     files = sorted(written, key=lambda entry: entry.name)
     kept = {"bits": facts["bits"], "method": facts["method"], "model_fingerprint": facts["fingerprint"]}
-    tables.commit(out, files, {"kind": "codes", **kept, "bit_order": "little", "classes": classes})
+    writing.commit(out, files, {"kind": "codes", **kept, "bit_order": "little", "classes": classes})
     return {
         "out": out,
         "pairs": pairs,

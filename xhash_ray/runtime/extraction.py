@@ -29,7 +29,7 @@ from xhash_ray.options import Extract
 from xhash_ray.progress import Progress
 from xhash_ray.runtime import cluster
 from xhash_ray.runtime.corpus import CorpusFacts, survey
-from xhash_ray.storage import tables
+from xhash_ray.storage import tables, writing
 from xhash_ray.storage import uri as places
 from xhash_ray.storage.features import from_matrix
 
@@ -46,7 +46,7 @@ def extract(options: Extract) -> dict[str, Any]:
         BadInput: for a corpus, model or option that cannot be used; before anything is computed.
         XhashError: when more than `max_rejects` of the pairs are unusable.
     """
-    out = tables.take_folder(options.out, "features", options.overwrite)
+    claimed = writing.claim(options.out, "features", options.overwrite)
     source = open_corpus(places.normalise(options.corpus), options.columns)
     units = source.plan(options.rows_per_unit)
     encoder = ClipEncoder(options.model, options.pretrained).facts
@@ -54,22 +54,28 @@ def extract(options: Extract) -> dict[str, Any]:
         facts = survey(source, units)
         progress = Progress("extract", facts.pairs)
         progress.say(f"{facts.pairs:,} pairs in {len(units)} units, {encoder.model} {encoder.weights_sha256[:12]}")
-        written = list(watched(pipeline(source, units, encoder, facts, out, options), progress))
-    return finish(out, written, facts, encoder, options, progress)
+        writing.begin(claimed)
+        written = list(watched(pipeline(source, units, encoder, facts, claimed, options), progress))
+    return finish(claimed, written, facts, encoder, options, progress)
 
 
 def pipeline(
-    source: Source, units: list[Unit], encoder: EncoderFacts, facts: CorpusFacts, out: str, options: Extract
+    source: Source,
+    units: list[Unit],
+    encoder: EncoderFacts,
+    facts: CorpusFacts,
+    claimed: writing.Claim,
+    options: Extract,
 ) -> Dataset:
     """The stages as a lazy Ray Dataset whose rows describe written files."""
-    actors = options.actors or default_actors()
+    actors = min(options.actors or default_actors(), len(units))
     on_gpu = cluster.gpus() > 0
     dataset = ray.data.from_items([asdict(unit) for unit in units], override_num_blocks=len(units))
     dataset = dataset.map_batches(
-        functools.partial(prepare_unit, source=source, encoder=encoder, facts=facts, options=options, out=out),
+        functools.partial(prepare_unit, source=source, encoder=encoder, facts=facts, options=options, claimed=claimed),
         batch_size=1,
         batch_format="pyarrow",
-        compute=TaskPoolStrategy(size=max(2, cluster.physical_cores())),
+        compute=TaskPoolStrategy(size=min(len(units), cluster.physical_cores())),
     )
     dataset = dataset.map_batches(
         Embedder,
@@ -81,10 +87,10 @@ def pipeline(
         num_gpus=1 if on_gpu else None,
     )
     return dataset.map_batches(
-        functools.partial(write_part, out=out),
+        functools.partial(write_part, claimed=claimed),
         batch_size=None,
         batch_format="pyarrow",
-        compute=TaskPoolStrategy(size=2),
+        compute=TaskPoolStrategy(size=1),
     )
 
 
@@ -100,7 +106,7 @@ def preprocessor_for(facts_json: str) -> Preprocessor:
 
 
 def prepare_unit(
-    batch: pa.Table, source: Source, encoder: EncoderFacts, facts: CorpusFacts, options: Extract, out: str
+    batch: pa.Table, source: Source, encoder: EncoderFacts, facts: CorpusFacts, options: Extract, claimed: writing.Claim
 ) -> pa.Table:
     """Reads one unit and makes its pairs ready for the model; unusable rows go to the unit's reject file."""
     unit = Unit(**batch.to_pylist()[0])
@@ -111,7 +117,7 @@ def prepare_unit(
     ready = prepare([pair.image for pair in pairs], texts, preprocessor_for(json.dumps(encoder.as_json())))
     rejects += [Reject(pairs[i].id, unit.source, why) for i, why in sorted(ready.errors.items())]
     if rejects:
-        place = places.join(out, tables.REJECTS, f"unit-{unit.number:06d}.parquet")
+        place = places.join(claimed.rejects, f"unit-{unit.number:06d}.parquet")
         tables.write_table(place, pa.Table.from_pylist([asdict(reject) for reject in rejects]))
     bounds = np.cumsum([0, *ready.captions])
     tokens = [ready.tokens[start:stop].tobytes() for start, stop in itertools.pairwise(bounds)]
@@ -172,7 +178,7 @@ class Embedder:
         return kept.append_column("text", from_matrix(text.astype(dtype)))
 
 
-def write_part(table: pa.Table, out: str) -> pa.Table:
+def write_part(table: pa.Table, claimed: writing.Claim) -> pa.Table:
     """Writes a block of features; its rows name the unit they came from."""
     if table.num_rows == 0:
         return pa.Table.from_pylist([])
@@ -180,7 +186,7 @@ def write_part(table: pa.Table, out: str) -> pa.Table:
     names = ["id", "image", "text"]
     names += [name for name in table.column_names if name not in {*names, "unit"}]
     first = hashlib.sha256(table["id"][0].as_py().encode()).hexdigest()[:8]  # a unit may arrive in several blocks
-    facts = tables.write_table(places.join(out, f"part-{unit:06d}-{first}.parquet"), table.select(names))
+    facts = tables.write_table(claimed.part(unit, f"-{first}"), table.select(names))
     return pa.Table.from_pylist([vars(facts)])
 
 
@@ -192,9 +198,8 @@ def watched(dataset: Dataset, progress: Progress) -> Iterator[tables.FileFacts]:
         yield entry
 
 
-def collect_rejects(out: str) -> list[dict[str, Any]]:
+def collect_rejects(folder: str) -> list[dict[str, Any]]:
     """All rejects of a run, from the files its units left."""
-    folder = places.join(out, tables.REJECTS)
     if not places.exists(folder):
         return []
     filesystem, path = places.arrow_filesystem(folder)
@@ -202,7 +207,7 @@ def collect_rejects(out: str) -> list[dict[str, Any]]:
 
 
 def finish(
-    out: str,
+    claimed: writing.Claim,
     written: list[tables.FileFacts],
     facts: CorpusFacts,
     encoder: EncoderFacts,
@@ -210,7 +215,7 @@ def finish(
     progress: Progress,
 ) -> dict[str, Any]:
     """Checks that every pair is accounted for, commits, and sums up."""
-    rejects = collect_rejects(out)
+    rejects = collect_rejects(claimed.rejects)
     pairs = sum(entry.rows for entry in written)
     if pairs == 0 or len(rejects) > options.max_rejects * (pairs + len(rejects)):
         first = f"{rejects[0]['source']}, id '{rejects[0]['id']}': {rejects[0]['reason']}" if rejects else "no rows"
@@ -218,14 +223,14 @@ def finish(
         raise BadInput(
             f"extracting {options.corpus}",
             found,
-            f"See {places.join(out, tables.REJECTS)}; raise --max-rejects",
+            f"See {claimed.rejects}; raise --max-rejects",
         )
     if pairs + len(rejects) < facts.pairs:
         found = f"{pairs:,} written, {len(rejects):,} rejected"
         raise XhashError(f"extracting {facts.pairs:,} pairs", found, "Run again; if it repeats, report it")
     files = sorted(written, key=lambda entry: entry.name)
-    tables.commit(
-        out,
+    writing.commit(
+        claimed.uri,
         files,
         {
             "kind": "features",
@@ -235,7 +240,7 @@ def finish(
         },
     )
     return {
-        "out": out,
+        "out": claimed.uri,
         "pairs": pairs,
         "rejected": len(rejects),
         "files": len(files),

@@ -11,7 +11,7 @@ import ray
 from xhash_ray.core.shards import shard_of
 from xhash_ray.errors import BadInput
 from xhash_ray.index.build import assemble, partition
-from xhash_ray.index.manifest import MANIFEST, MODEL_FOLDER, shard_name, write_manifest
+from xhash_ray.index.manifest import MANIFEST, model_name, shard_name, write_manifest
 from xhash_ray.options import IndexBuild
 from xhash_ray.progress import Progress
 from xhash_ray.runtime import cluster
@@ -20,6 +20,7 @@ from xhash_ray.storage import uri as places
 from xhash_ray.storage.artefact import copy_artefact, read_artefact, require_fingerprint
 from xhash_ray.storage.codes import open_codes
 from xhash_ray.storage.where import Where, filter_rows, parse_where
+from xhash_ray.storage.writing import new_run
 
 
 def build_index(options: IndexBuild) -> dict[str, Any]:
@@ -40,17 +41,18 @@ def build_index(options: IndexBuild) -> dict[str, Any]:
     require_fingerprint(facts, codes.fingerprint, options.codes)
     where = parse_where(options.where)
     progress = Progress("index build", codes.tables.total_rows)
-    started_s = time.time()
+    started_s, run = time.time(), new_run()
     with cluster.connected():
-        shards = shuffle(list(codes.tables.files), options.shards, out, where, progress)
+        shards = shuffle(list(codes.tables.files), options.shards, out, run, where, progress)
     rows = [entry.rows for entry in shards]
     if sum(rows) == 0:
         raise BadInput(f"index of {options.codes}", "no rows", "Check the folder and --where")
-    copy_artefact(model, places.join(out, MODEL_FOLDER))
+    copy_artefact(model, places.join(out, model_name(run)))
     write_manifest(
         out,
         shards,
         {
+            "model": model_name(run),
             "created_unix_s": round(started_s),
             "bits": codes.bits,
             "method": facts["method"],
@@ -74,20 +76,20 @@ def build_index(options: IndexBuild) -> dict[str, Any]:
 def take_index_folder(options: IndexBuild) -> str:
     """The normal name of --out, free to be written."""
     out = places.normalise(options.out)
-    if places.exists(places.join(out, MANIFEST)):
-        if not options.overwrite:
-            raise BadInput(f"writing an index to {out}", "an index is there", "Name another folder or give --overwrite")
-        places.delete(out, [MANIFEST])
+    if places.exists(places.join(out, MANIFEST)) and not options.overwrite:
+        raise BadInput(f"writing an index to {out}", "an index is there", "Name another folder or give --overwrite")
     return out
 
 
-def shuffle(files: list[str], shards: int, out: str, where: Where | None, progress: Progress) -> list[tables.FileFacts]:
+def shuffle(
+    files: list[str], shards: int, out: str, run: str, where: Where | None, progress: Progress
+) -> list[tables.FileFacts]:
     """Cuts every code file by shard, then assembles every shard; rows travel between tasks only."""
     split = partition_file.options(num_returns=shards)
     parts = [split.remote(name, shards, where) for name in files]
     by_shard = [[part] for part in parts] if shards == 1 else parts  # num_returns=1 gives the reference itself
     waiting = [
-        write_shard.remote(places.join(out, shard_name(shard, shards)), *[part[shard] for part in by_shard])
+        write_shard.remote(places.join(out, shard_name(shard, shards, run)), *[part[shard] for part in by_shard])
         for shard in range(shards)
     ]
     written = []

@@ -27,12 +27,13 @@ from xhash_ray.runtime import cluster
 from xhash_ray.runtime.collectives import current_world
 from xhash_ray.runtime.relay import delivered
 from xhash_ray.storage import uri as places
-from xhash_ray.storage.artefact import FACTS, WEIGHTS, write_artefact
+from xhash_ray.storage.artefact import read_facts, write_artefact
 from xhash_ray.storage.features import FeatureSet, load_features, open_features
 from xhash_ray.storage.where import parse_where
+from xhash_ray.storage.writing import new_run
 
 RUN_FOLDER = "run"  # Ray Train's own records, inside the model folder
-OUTCOME = "outcome.json"
+OUTCOME, WEIGHTS = "outcome.json", "weights.safetensors"
 
 
 @dataclass(frozen=True)
@@ -84,10 +85,8 @@ def train(options: Train) -> dict[str, Any]:
 def take_model_folder(options: Train) -> str:
     """The normal name of --out, free to be written."""
     out = places.normalise(options.out)
-    if places.exists(places.join(out, FACTS)):
-        if not options.overwrite:
-            raise BadInput(f"writing a model to {out}", "a model is there", "Name another folder or give --overwrite")
-        places.delete(out, [FACTS, RUN_FOLDER])
+    if read_facts(out) is not None and not options.overwrite:
+        raise BadInput(f"writing a model to {out}", "a model is there", "Name another folder or give --overwrite")
     return out
 
 
@@ -127,7 +126,7 @@ def spread(options: Train, out: str, progress: Progress) -> Outcome:
             },
             scaling_config=ScalingConfig(num_workers=options.workers, use_gpu=cluster.gpus() >= options.workers),
             run_config=RunConfig(
-                name=f"{options.method}-{options.bits}",
+                name=f"{options.method}-{options.bits}-{new_run()}",
                 storage_path=path,
                 storage_filesystem=filesystem,
             ),

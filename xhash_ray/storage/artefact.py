@@ -1,11 +1,12 @@
 """A trained model at rest: a folder that holds everything needed to encode, and nothing executable.
 
-    model.safetensors   the weights
-    model.json          method, bits, feature lengths, settings, training facts, encoder, fingerprint
-    README.md           the model card, for people
+    model-FFFFFFFFFFFF.safetensors   the weights; F: the first digits of the fingerprint
+    model.json                       method, bits, feature lengths, settings, training facts, encoder, fingerprint
+    README.md                        the model card, for people
 
 The fingerprint is the SHA-256 of the weights' bytes and of what decides how they are used. Codes and indexes
-carry it, and whatever does not fit is refused. `model.json` is written last: its existence is the commit.
+carry it, and whatever does not fit is refused. `model.json` is written last and names its weights: a model that is
+replaced stays whole until the new one is.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from safetensors import SafetensorError
 from xhash_ray.errors import BadInput, Mismatch
 from xhash_ray.storage import uri as places
 
-WEIGHTS, FACTS, CARD = "model.safetensors", "model.json", "README.md"
+FACTS, CARD = "model.json", "README.md"
 FORMAT_VERSION = 1
 IDENTITY = ("format_version", "method", "bits", "image_length", "text_length", "settings", "encoder")
 
@@ -66,9 +67,13 @@ def write_artefact(uri: str, facts: dict[str, Any], weights: dict[str, np.ndarra
     content = safetensors.numpy.save({name: np.ascontiguousarray(value) for name, value in sorted(weights.items())})
     complete = {"format_version": FORMAT_VERSION, **facts}
     complete["fingerprint"] = fingerprint(complete, content)
-    places.write_bytes(places.join(uri, WEIGHTS), content)
+    complete["weights"] = f"model-{complete['fingerprint'][:12]}.safetensors"
+    before = read_facts(uri)
+    places.write_bytes(places.join(uri, complete["weights"]), content)
     places.write_bytes(places.join(uri, CARD), card.encode())
     places.write_json(places.join(uri, FACTS), complete)
+    if before and before.get("weights") not in (None, complete["weights"]):
+        places.delete(uri, [before["weights"]])
     return Artefact(complete, weights)
 
 
@@ -79,26 +84,32 @@ def read_artefact(uri: str) -> Artefact:
         BadInput: when there is no model, or a file of it is damaged.
         Mismatch: when weights and facts do not belong together, or the format is newer.
     """
-    place = places.join(uri, FACTS)
-    if not places.exists(place):
+    facts = read_facts(uri)
+    if facts is None:
         raise BadInput(f"model at {uri}", f"no {FACTS}", "Name a folder that `xhash train` wrote")
-    facts = places.read_json(place)
     if facts.get("format_version") != FORMAT_VERSION:
         found = f"format version {facts.get('format_version')}"
         raise Mismatch(f"model at {uri}", found, f"This version of xhash-ray reads version {FORMAT_VERSION}")
-    content = places.read_bytes(places.join(uri, WEIGHTS))
+    content = places.read_bytes(places.join(uri, str(facts.get("weights"))))
     if fingerprint(facts, content) != facts.get("fingerprint"):
-        found = f"{WEIGHTS} or {FACTS} is not what was written together"
+        found = f"{facts.get('weights')} or {FACTS} is not what was written together"
         raise Mismatch(f"model at {uri}", found, "Restore the folder or train again")
     try:
         return Artefact(facts, safetensors.numpy.load(content))
     except SafetensorError as error:
-        raise BadInput(f"model at {uri}", f"{WEIGHTS} is damaged: {error}", "Restore the folder") from None
+        raise BadInput(f"model at {uri}", f"its weights are damaged: {error}", "Restore the folder") from None
+
+
+def read_facts(uri: str) -> dict[str, Any] | None:
+    """The content of model.json, None where there is none."""
+    place = places.join(uri, FACTS)
+    return places.read_json(place) if places.exists(place) else None
 
 
 def copy_artefact(source: str, target: str) -> None:
     """Copies a model folder, its facts last."""
-    for name in (WEIGHTS, CARD, FACTS):
+    facts = read_artefact(source).facts
+    for name in (facts["weights"], CARD, FACTS):
         places.write_bytes(places.join(target, name), places.read_bytes(places.join(source, name)))
 
 

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import fastparquet.writer
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -22,8 +21,7 @@ from xhash_ray.storage import uri as places
 
 MANIFEST = "_dataset.json"
 FOOTERS = "_metadata"
-COMMON_FOOTER = "_common_metadata"
-REJECTS = "_rejects"
+UNFINISHED = "_unfinished"
 FORMAT_VERSION = 1
 
 
@@ -75,6 +73,8 @@ def open_tables(uri: str, what: str) -> TableSet:
     facts = read_manifest(uri)
     if facts is not None:
         return open_committed(uri, facts, what)
+    if places.exists(places.join(uri, UNFINISHED)):
+        raise BadInput(f"{what} at {uri}", "a run that did not finish left them", "Run that stage again")
     files = tuple(places.list_files(uri, (".parquet", ".pq")))
     if not files:
         raise BadInput(f"{what} at {uri}", "no Parquet file", f"Name a file or folder that holds {what}")
@@ -158,6 +158,8 @@ def row_groups(tables: TableSet) -> list[tuple[str, int, int]]:
     """The row groups of a set in order: (file URI, row group, rows). From `_metadata` where there is one."""
     if tables.facts:
         merged = read_footer(places.join(tables.uri, FOOTERS), "merged footers")
+        if merged.num_rows != tables.total_rows:
+            raise Mismatch(f"reading {tables.uri}", f"{FOOTERS} is of another run", "Run that stage again")
         counts: dict[str, int] = {}
         groups = []
         for number in range(merged.num_row_groups):
@@ -190,62 +192,6 @@ def write_table(uri: str, table: pa.Table) -> FileFacts:
     places.write_bytes(uri, content)
     digest = hashlib.sha256(content).hexdigest()
     return FileFacts(places.name_of(uri), table.num_rows, len(content), digest)
-
-
-def commit(uri: str, files: Sequence[FileFacts], facts: dict[str, Any]) -> None:
-    """Publishes the files of a folder: merges their footers, then writes the manifest last.
-
-    Args:
-        uri: The folder; every file lies directly in it.
-        files: What `write_table` returned, in the order that readers shall see.
-        facts: Whatever else readers need to know.
-    """
-    merge_footers(uri, [entry.name for entry in files])
-    listed = [vars(entry) for entry in files]
-    rows = sum(entry.rows for entry in files)
-    places.write_json(
-        places.join(uri, MANIFEST), {"format_version": FORMAT_VERSION, "rows": rows, **facts, "files": listed}
-    )
-
-
-def merge_footers(uri: str, names: Sequence[str]) -> None:
-    """Writes `_metadata`: the footers of all part files in one object.
-
-    Source: fastparquet.writer.merge; other engines read the result as a dataset of these files.
-    """
-    filesystem = places.fsspec_filesystem(uri)
-    root = filesystem._strip_protocol(uri)
-    with places.said_clearly(uri):
-        fastparquet.writer.merge(
-            [places.join(root, name) for name in names],
-            verify_schema=False,
-            open_with=filesystem.open,
-            root=root,
-        )
-
-
-def take_folder(uri: str, what: str, overwrite: bool) -> str:
-    """Makes a folder ready for a stage's results and returns its normal name.
-
-    Only what an earlier run of a stage put there is removed, and finished results only when `overwrite` is set.
-
-    Raises:
-        BadInput: when finished results are there and may not be replaced, or the name is a file.
-    """
-    out = places.normalise(uri)
-    if places.is_file(out):
-        raise BadInput(f"writing {what} to {uri}", "a file of that name", "Name a folder")
-    facts = read_manifest(out)
-    if facts and not overwrite:
-        raise BadInput(
-            f"writing {what} to {uri}",
-            "finished results are there",
-            "Name another folder or give --overwrite",
-        )
-    places.delete(out, [REJECTS])
-    if facts:
-        places.delete(out, [MANIFEST, FOOTERS, COMMON_FOOTER, *[entry["name"] for entry in facts["files"]]])
-    return out
 
 
 def parse(content: bytes) -> pa.Table:
