@@ -32,6 +32,10 @@ class Progress:
             self.said_s = time.monotonic()
             self.say(self.line())
 
+    def finish(self, count: int, where: str) -> None:
+        """The closing line of a stage."""
+        self.say(f"{count:,} {self.unit} in {self.seconds:.1f} s, in {where}")
+
     @property
     def seconds(self) -> float:
         """Time since the stage began."""

@@ -64,6 +64,7 @@ def make_demo_corpus(options: CorpusDemo) -> dict[str, Any]:
             files.append(ray.get(reference))
             progress.add(files[-1].rows)
     writing.commit(claimed.uri, files, {"kind": "corpus", "seed": options.seed})
+    progress.finish(options.pairs, claimed.uri)
     return {
         "pairs": sum(entry.rows for entry in files),
         "files": len(files),

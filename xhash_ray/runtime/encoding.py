@@ -104,6 +104,7 @@ def finish(
     files = sorted(written, key=lambda entry: entry.name)
     kept = {"bits": facts["bits"], "method": facts["method"], "model_fingerprint": facts["fingerprint"]}
     writing.commit(out, files, {"kind": "codes", **kept, "bit_order": "little", "classes": classes})
+    progress.finish(pairs, out)
     return {
         "out": out,
         "pairs": pairs,

@@ -239,6 +239,7 @@ def finish(
             "rejected": len(rejects),
         },
     )
+    progress.finish(pairs, claimed.uri)
     return {
         "out": claimed.uri,
         "pairs": pairs,

@@ -61,6 +61,7 @@ def build_index(options: IndexBuild) -> dict[str, Any]:
             "classes": list(codes.classes),
         },
     )
+    progress.finish(sum(rows), out)
     return {
         "out": out,
         "rows": sum(rows),

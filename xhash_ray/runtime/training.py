@@ -73,7 +73,7 @@ def train(options: Train) -> dict[str, Any]:
     features = load_features(places.normalise(options.features), where)
     check_batches(len(features.ids), method.settings.batch_size, max(1, options.workers))
     progress = Progress("train", method.settings.epochs, "epochs")
-    progress.say(f"{options.method}, {options.bits} bits, {len(features.ids):,} pairs, {options.workers} workers")
+    progress.say(f"{options.method}, {options.bits} bits, {len(features.ids):,} pairs, workers: {options.workers}")
     if options.workers == 0:
         outcome = learn(options, lambda epoch, terms: say_epoch(progress, epoch, terms))
     else:
