@@ -129,6 +129,7 @@ def ask_endpoint(url: str, root: str) -> dict[str, Any]:
             started_s = time.perf_counter()
             client.search(text=row["text"], k=10)
             latencies_ms.append((time.perf_counter() - started_s) * 1e3)
+        example = client.search(text=queries[0]["text"], k=1)["hits"][0]["id"]
         rows = sheet_rows(client, queries[:SHEET_QUERIES], corpus)
     sheet = Path(root) / "contact-sheet.png"
     sheet.write_bytes(draw("text and image queries, and the nearest of 64-bit codes", rows))
@@ -136,6 +137,7 @@ def ask_endpoint(url: str, root: str) -> dict[str, Any]:
         "query_ms_p50": round(statistics.median(latencies_ms), 2),
         "query_ms_p99": round(statistics.quantiles(latencies_ms, n=100)[98], 2),
         "contact_sheet": str(sheet),
+        "example_id": example,
     }
 
 
@@ -201,7 +203,7 @@ def keep_serving(url: str, root: str, progress: Progress, result: dict[str, Any]
     progress.say(f"serving at {url}; try, in another terminal:")
     for line in (
         f'xhash query --text "three red circles" --url {url}',
-        f"xhash query --id scene-0000003 --target image --url {url}",
+        f"xhash query --id {result['example_id']} --target image --url {url}",
         f'curl -s {url}/v1/search -H \'Content-Type: application/json\' -d \'{{"text": "a blue star", "k": 3}}\'',
     ):
         progress.say(f"  {line}")
