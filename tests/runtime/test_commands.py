@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.conftest import REPOSITORY
-from tests.runtime.conftest import RAY_BIN
+from tests.runtime.conftest import RAY_BIN, free_port
 
 XHASH = Path(sys.executable).parent / "xhash"
 TIMEOUT_S = 240
@@ -59,6 +60,19 @@ def test_bad_usage_is_one_clear_line(arguments, code, words):
     assert "Traceback" not in done.stderr
     for word in words:
         assert word in line
+
+
+def test_the_demonstration_runs_on_a_ray_of_its_own(tmp_path):
+    out = tmp_path / "demo"
+    done = xhash("demo", "--out", str(out), "--pairs", "300", "--port", str(free_port()), RAY_ADDRESS="")
+    result = last_json(done)
+    assert (result["pairs"], result["bits"], result["shards"], result["code_bytes_per_pair"]) == (300, 64, 4, 16)
+    assert result["queries"] + result["database"] < 300
+    for direction in ("image_to_text", "text_to_image"):
+        assert result["chance"] / 2 < result["map_codes"][direction] <= 1
+    assert "MAP@all, text finds image" in done.stdout
+    with Image.open(result["contact_sheet"]) as sheet:
+        assert sheet.width > 600
 
 
 def test_a_job_is_submitted_to_a_real_head(run, head, demo_root):

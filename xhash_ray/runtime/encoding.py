@@ -13,7 +13,7 @@ import torch
 from ray.data import TaskPoolStrategy
 
 from xhash_ray.corpus.units import Unit, plan_units
-from xhash_ray.errors import XhashError
+from xhash_ray.errors import BadInput, XhashError
 from xhash_ray.methods.artefacts import to_method
 from xhash_ray.methods.base import Method
 from xhash_ray.options import Encode
@@ -42,6 +42,8 @@ def encode(options: Encode) -> dict[str, Any]:
     facts = read_artefact(model_uri).facts
     require_lengths(facts, features.image_length, features.text_length, options.features)
     units = plan_units(tables.row_groups(features.tables), options.rows_per_unit)
+    if not units:
+        raise BadInput(f"features at {options.features}", "no rows", "Name features that hold pairs")
     progress = Progress("encode", features.tables.total_rows)
     with cluster.connected():
         writing.begin(claimed)
