@@ -111,7 +111,7 @@ def add_flags(verb_parser: argparse.ArgumentParser, verb: str, options: type[Any
             verb_parser.add_argument(*flags, action=argparse.BooleanOptionalAction, default=None, help=help_of(field))
         else:
             default = "" if required or field.default in (None, dataclasses.MISSING) else f" (default: {field.default})"
-            text = help_of(field).replace("%%", "%").replace("%", "%%") + (required or default).replace("%", "%%")
+            text = help_of(field).replace("%", "%%") + (required or default).replace("%", "%%")
             verb_parser.add_argument(*flags, metavar=field.name.upper(), help=text)
     common = verb_parser.add_argument_group("every verb")
     common.add_argument(

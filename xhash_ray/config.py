@@ -48,7 +48,7 @@ def option(help_text: str, default: Any = dataclasses.MISSING, **metadata: Any) 
     Args:
         help_text: What the option means, with its unit.
         default: Leave out for an option that must be given.
-        metadata: `positional=True` for an argument without a flag, `choices=(...)` for an enumeration.
+        metadata: `choices=(...)` for an enumeration.
     """
     kept = {"help": help_text, **metadata}
     if isinstance(default, dict):

@@ -28,7 +28,7 @@ class Pretrain:
     out: str = option("weights file to write, ending in .safetensors")
     model: str = option("open_clip architecture by name, or a .json file", "xhash-tiny")
     columns: dict[str, Any] = option("renamed corpus columns, role=column,... (id image image_path text labels)", {})
-    where: str | None = option("pairs to train on: column=value, column!=a,b or id%%10!=0", None)
+    where: str | None = option("pairs to train on: column=value, column!=a,b or id%10!=0", None)
     seed: int = option("of weights and order", 1)
     settings: dict[str, Any] = option("training settings, see features/pretraining.py", {})
 
@@ -62,7 +62,7 @@ class Train:
     bits: int = option("code length, a multiple of 8", 64)
     seed: int = option("of weights and order", 1)
     workers: int = option("training processes; 0 trains inside this one", 1)
-    where: str | None = option("pairs to train on: column=value, column!=a,b or id%%10!=0", None)
+    where: str | None = option("pairs to train on: column=value, column!=a,b or id%10!=0", None)
     settings: dict[str, Any] = option("the method's settings", {})
     overwrite: bool = option(OVERWRITE, False)
 
@@ -86,7 +86,7 @@ class IndexBuild:
     model: str = option("folder of the model that made the codes")
     out: str = option("folder or URI for the index")
     shards: int = option("number of shards", 4)
-    where: str | None = option("pairs to index: column=value, column!=a,b or id%%10!=0", None)
+    where: str | None = option("pairs to index: column=value, column!=a,b or id%10!=0", None)
     overwrite: bool = option(OVERWRITE, False)
 
 

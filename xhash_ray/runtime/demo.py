@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from xhash_ray.client import Client
 from xhash_ray.evaluation.contact_sheet import Row, draw
@@ -122,7 +123,7 @@ def build_stages(options: Demo, root: str) -> dict[str, dict[str, Any]]:
 def ask_endpoint(url: str, root: str) -> dict[str, Any]:
     """Times text queries, and draws what some held-out queries of both kinds find."""
     corpus = tables.read_table(tables.open_tables(f"{root}/corpus", "corpus"))
-    queries = corpus.filter(pa.compute.equal(corpus["split"], "query")).to_pylist()
+    queries = corpus.filter(pc.equal(corpus["split"], "query")).to_pylist()
     with Client(url) as client:
         latencies_ms = []
         for row in (queries * TIMED_QUERIES)[:TIMED_QUERIES]:

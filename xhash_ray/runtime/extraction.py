@@ -146,7 +146,7 @@ def pair_columns(pairs: list[Pair], facts: CorpusFacts) -> dict[str, pa.Array]:
 
 
 def metadata_column(values: list[Any], kind: pa.DataType) -> pa.Array:
-    """Loose values as a column of the type that the survey found; text where a value does not fit text."""
+    """Loose values as a column of the type that the survey found; where that is text, whatever they are as text."""
     if pa.types.is_string(kind):
         return pa.array([None if value is None else str(value) for value in values], kind)
     return pa.array(values, kind)
