@@ -118,7 +118,11 @@ class Gateway:
     async def search(self, request: SearchRequest) -> SearchAnswer:
         """The k stored pairs nearest to a query."""
         started_s = time.perf_counter()
-        code = await self.code_of(request)
+        try:
+            code = await self.code_of(request)
+        except BadInput:
+            self.metrics.refused()
+            raise
         encoded_s = time.perf_counter()
         target = request.searched()
         parts = await asyncio.gather(*(shard.search.remote(code, target, request.k) for shard in self.shards))

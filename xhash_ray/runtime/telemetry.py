@@ -17,6 +17,10 @@ class RayMetrics:
         self.latency = Histogram(latency.name, latency.meaning, list(latency.buckets), latency.labels)
         self.searches = Counter(searches.name, searches.meaning, searches.labels)
 
+    def refused(self) -> None:
+        """Counts a search that could not be answered as it was asked."""
+        self.searches.inc(1.0, {"kind": "unusable", "outcome": "refused"})
+
     def searched(self, kind: str, seconds: Mapping[str, float]) -> None:
         """Counts an answered search and the time of its parts."""
         self.searches.inc(1.0, {"kind": kind, "outcome": "ok"})
