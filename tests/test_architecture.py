@@ -19,6 +19,7 @@ FLOORS = (
     ("config", "telemetry", "core", "progress", "reports"),
     ("options", "storage"),
     ("corpus", "features", "methods", "index", "evaluation", "client"),
+    ("learning",),
     ("runtime", "asking", "benchmarks"),
     ("cli",),
 )

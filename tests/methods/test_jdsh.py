@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from xhash_ray import methods
 from xhash_ray.methods import jdsh
-from xhash_ray.methods.base import Batch, Shape, World
+from xhash_ray.methods.base import Batch, Shape, TrainingPairs, World
 from xhash_ray.methods.jdsh import PUBLISHED, Settings, Thresholds, fit_thresholds, joint_similarity, weighted
 
 Rows = list[list[float]]
@@ -189,7 +189,7 @@ def test_the_wanted_similarity_is_weighted_by_the_chosen_thresholds_and_scaled(t
     image, text, S = random_features(3, 40, 5, 4, 40)
     monkeypatch.setattr(jdsh, "joint_similarity", lambda *_: S)
     method = methods.create("jdsh", Shape(8, 5, 4), {"thresholds": thresholds, "hidden": 6, "mu": 1.3})
-    method.prepare(image, text, 1)
+    method.prepare(TrainingPairs(image, text, None, len(image)), 1)
     t, s = PUBLISHED[thresholds], method.settings
     expected = [[1.3 * weight_oracle(value, t, s) for value in row] for row in S.tolist()]
     torch.testing.assert_close(
@@ -202,7 +202,7 @@ def test_fitted_thresholds_are_those_of_the_similarities_off_the_diagonal(monkey
     S.fill_diagonal_(50)
     monkeypatch.setattr(jdsh, "joint_similarity", lambda *_: S)
     method = methods.create("jdsh", Shape(8, 5, 4), {"hidden": 6, "batch_size": 8})
-    method.prepare(image, text, 1)
+    method.prepare(TrainingPairs(image, text, None, len(image)), 1)
     expected = fit_thresholds(S[~torch.eye(8, dtype=torch.bool)])
     assert method.thresholds.tolist() == pytest.approx(list(expected), rel=1e-5)
 

@@ -39,10 +39,12 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss, normalize
 
 from xhash_ray.config import option
-from xhash_ray.methods.base import Batch, Method, Shape, World
+from xhash_ray.methods.base import Batch, Method, Shape, TrainingPairs, World
+from xhash_ray.methods.blocks import cosine, modal_similarity, two_layers
 
 HISTOGRAM_BINS = 200
 FITTING_BATCHES = 32
+AUTHORS = "authors' code, MIRFlickr-25K"
 
 
 class Thresholds(NamedTuple):
@@ -64,31 +66,25 @@ PUBLISHED = {  # left = location - 2 scale_left, right = location + 4 scale_righ
 class Settings:
     """JDSH's settings; defaults are the authors' for MIRFlickr-25K unless said otherwise."""
 
-    alpha: float = option("weight of S_I", 0.5)
-    beta: float = option("weight of S_T", 0.1)
-    lambda_: float = option("weight of S_C", 0.4)
-    mu: float = option("scale of S", 1.4)
-    intra: float = option("weight of the terms inside one modality", 0.1)
-    weight_left: float = option("L1, strength of the weighting of dissimilar pairs", 0.1)
-    weight_right: float = option("L2, strength of the weighting of similar pairs", 0.2)
-    thresholds: str = option("DSDW thresholds", "fitted", choices=("fitted", "mirflickr", "nuswide"))
-    hidden: int = option("units of the text net's hidden layer", 4096)
-    epochs: int = option("passes over the training set (the paper: 300)", 60)
-    batch_size: int = option("pairs in a global batch", 32)
-    learning_rate: float = option("of SGD, both nets", 0.01)
-    momentum: float = option("of SGD", 0.9)
-    weight_decay: float = option("of SGD", 5e-4)
-
-
-def cosine(X: Float[Tensor, "n d"], Y: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
-    """Cosine of every row of X with every row of Y."""
-    return normalize(X) @ normalize(Y).T
-
-
-def modal_similarity(F: Float[Tensor, "n d"], signed: bool) -> Float[Tensor, "n n"]:
-    """S_I or S_T: 2a - 1 with an affinity a in [0, 1], the cosine, or (1 + cosine) / 2 of centred, signed features."""
-    S = cosine(F, F)
-    return S if signed else 2 * S - 1
+    alpha: float = option("weight of S_I", 0.5, source=AUTHORS)
+    beta: float = option("weight of S_T", 0.1, source=AUTHORS)
+    lambda_: float = option("weight of S_C", 0.4, source=AUTHORS)
+    mu: float = option("scale of S", 1.4, source=AUTHORS)
+    intra: float = option("weight of the terms inside one modality", 0.1, source=AUTHORS)
+    weight_left: float = option("L1, strength of the weighting of dissimilar pairs", 0.1, source=AUTHORS)
+    weight_right: float = option("L2, strength of the weighting of similar pairs", 0.2, source=AUTHORS)
+    thresholds: str = option(
+        "DSDW thresholds",
+        "fitted",
+        choices=("fitted", "mirflickr", "nuswide"),
+        source="ours: fitted to the features at hand; the authors ship constants",
+    )
+    hidden: int = option("units of the text net's hidden layer", 4096, source=AUTHORS)
+    epochs: int = option("passes over the training set", 60, source="measured: later epochs change little; paper 300")
+    batch_size: int = option("pairs in a global batch", 32, source=AUTHORS)
+    learning_rate: float = option("of SGD, both nets", 0.01, source=AUTHORS)
+    momentum: float = option("of SGD", 0.9, source=AUTHORS)
+    weight_decay: float = option("of SGD", 5e-4, source=AUTHORS)
 
 
 def joint_similarity(
@@ -129,6 +125,8 @@ class JDSH(Method):
     """The two hash functions: one linear layer for images, one hidden layer for texts."""
 
     paper = "Liu et al., Joint-modal Distribution-based Similarity Hashing, SIGIR 2020"
+    year = 2020
+    against_collapse = "nothing beyond centred inputs"
     settings_type = Settings
     settings: Settings
     thresholds: Tensor
@@ -136,17 +134,14 @@ class JDSH(Method):
     def __init__(self, shape: Shape, settings: Settings) -> None:
         super().__init__(shape, settings)
         self.image_net = nn.Linear(shape.image_length, shape.bits)
-        self.text_net = nn.Sequential(
-            nn.Linear(shape.text_length, settings.hidden), nn.ReLU(), nn.Linear(settings.hidden, shape.bits)
-        )
+        self.text_net = two_layers(shape.text_length, settings.hidden, shape.bits)
         self.register_buffer("thresholds", torch.tensor(PUBLISHED["mirflickr"]))
         self.a = 1.0
-        self.signed = False, False
 
-    def prepare(self, image: Float[Tensor, "n d_I"], text: Float[Tensor, "n d_T"], seed: int) -> None:
+    def prepare(self, pairs: TrainingPairs, seed: int) -> None:
         """Fits the feature scales, and DSDW's thresholds on batches drawn like those of the training."""
-        super().prepare(image, text, seed)
-        self.signed = bool((image < 0).any()), bool((text < 0).any())
+        super().prepare(pairs, seed)
+        image, text = pairs.image, pairs.text
         if self.settings.thresholds != "fitted":
             self.thresholds.copy_(torch.tensor(PUBLISHED[self.settings.thresholds]))
             return
@@ -161,9 +156,9 @@ class JDSH(Method):
 
     def joint_similarity(self, F_I: Float[Tensor, "n d_I"], F_T: Float[Tensor, "n d_T"]) -> Float[Tensor, "n n"]:
         """Joint-modal similarity of features as they arrive: signed ones are centred first."""
-        F_I = F_I - self.scale_image.mean if self.signed[0] else F_I
-        F_T = F_T - self.scale_text.mean if self.signed[1] else F_T
-        return joint_similarity(F_I, F_T, self.settings, self.signed)
+        signed = bool(self.scale_image.signed), bool(self.scale_text.signed)
+        F_I, F_T = self.scale_image.for_similarity(F_I), self.scale_text.for_similarity(F_T)
+        return joint_similarity(F_I, F_T, self.settings, signed)
 
     def start_epoch(self, epoch: int) -> None:
         """Continuation: tanh(a h) approaches sign(h) as a = sqrt(epoch + 1) grows."""

@@ -22,16 +22,19 @@ class FeatureScaling(nn.Module):
     Attributes:
         mean: float32 [d] buffer; 0 until fitted.
         factor: float32 scalar buffer; 1 until fitted.
+        signed: bool scalar buffer, whether some training feature is negative; for training only.
     """
 
     mean: Tensor
     factor: Tensor
+    signed: Tensor
 
-    def __init__(self, length: int) -> None:
+    def __init__(self, length: int, modality: str = "feature") -> None:
         super().__init__()
-        self.length = length
+        self.length, self.modality = length, modality
         self.register_buffer("mean", torch.zeros(length))
         self.register_buffer("factor", torch.ones(()))
+        self.register_buffer("signed", torch.zeros((), dtype=torch.bool), persistent=False)
 
     def fit(self, features: Float[Tensor, "n d"]) -> None:
         """Sets the mean, and the factor to sqrt(d) / (mean norm of the centred rows).
@@ -40,11 +43,20 @@ class FeatureScaling(nn.Module):
             BadInput: when all rows are the same, so that nothing can be learned from them.
         """
         self.mean.copy_(features.mean(dim=0))
+        self.signed.copy_((features < 0).any())
         norm = (features - self.mean).norm(dim=1).mean()
         if norm <= 1e-6 * features.norm(dim=1).mean() or norm == 0:
-            raise BadInput("scaling features", "all rows are the same", "Check the extraction")
+            raise BadInput(f"scaling {self.modality} features", "all rows are the same", "Check the extraction")
         if not torch.equal(features, features.round()):
             self.factor.copy_(math.sqrt(self.length) / norm)
+
+    def for_similarity(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        """What cosines between features are taken of.
+
+        Features without negative values (ReLU outputs, word counts: zero means absence) as they are, as in the papers.
+        Signed ones (CLIP) centred: their raw cosines lie so close together that every pair counts as similar.
+        """
+        return features - self.mean if self.signed else features
 
     def forward(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         """The centred and scaled rows."""

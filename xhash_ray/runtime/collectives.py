@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -52,9 +53,9 @@ class DistributedWorld(World):
         dist.all_reduce(total)
         return total / self.size
 
-    def average_gradients(self, method: nn.Module) -> None:
+    def average_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
         """One exchange of all gradients; parameters that no term touched take no part."""
-        gradients = [parameter.grad for parameter in method.parameters() if parameter.grad is not None]
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         if not gradients:
             return
         flat = torch.cat([gradient.reshape(-1) for gradient in gradients])

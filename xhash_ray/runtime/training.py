@@ -17,10 +17,12 @@ from ray.train.torch import TorchTrainer
 
 from xhash_ray import __version__
 from xhash_ray.errors import BadInput, XhashError
+from xhash_ray.evaluation.relevance import label_matrix
+from xhash_ray.learning.loop import OnEpoch, fit
+from xhash_ray.learning.sources import Resident, check_batches
 from xhash_ray.methods import create
 from xhash_ray.methods.artefacts import code_health, facts_of, model_card, weights_of
 from xhash_ray.methods.base import Shape
-from xhash_ray.methods.training import OnEpoch, check_batches, fit
 from xhash_ray.options import Train
 from xhash_ray.progress import Progress
 from xhash_ray.runtime import cluster
@@ -95,15 +97,19 @@ def learn(options: Train, on_epoch: OnEpoch) -> Outcome:
     features = load_features(places.normalise(options.features), parse_where(options.where))
     image, text = torch.from_numpy(features.image), torch.from_numpy(features.text)
     torch.manual_seed(options.seed)
-    shape = Shape(options.bits, image.shape[1], text.shape[1])
+    classes = 1 + max((number for row in features.labels or [] for number in row), default=-1)
+    shape = Shape(options.bits, image.shape[1], text.shape[1], classes)
     method = create(options.method, shape, options.settings)
+    labels = torch.from_numpy(label_matrix(features.labels or [], classes)) if classes else None
+    world = current_world()
+    source = Resident(image, text, labels, method.settings.batch_size, options.seed, world)
     last: dict[str, float] = {}
 
     def keep(epoch: int, terms: dict[str, float]) -> None:
         last.update(terms)
         on_epoch(epoch, terms)
 
-    fit(method, image, text, current_world(), options.seed, keep)
+    fit(method, source, world, options.seed, keep)
     return Outcome(
         facts_of(options.method, method),
         weights_of(method),

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 
 from xhash_ray import methods
 from xhash_ray.errors import BadInput, XhashError
-from xhash_ray.methods.base import Batch, Method, Settings, Shape, World
-from xhash_ray.methods.training import batches, check_batches, fit
+from xhash_ray.learning.loop import fit, schedule
+from xhash_ray.learning.sources import Position, Resident, check_batches
+from xhash_ray.methods.base import Batch, Method, Settings, Shape, TrainingPairs, World
 from xhash_ray.runtime.collectives import DistributedWorld
 
-SHAPE = Shape(bits=16, image_length=6, text_length=5)
+SHAPE = Shape(bits=16, image_length=6, text_length=5, classes=3)
 BATCH, STEPS, SEED = 16, 3, 9
 SMALL = {"epochs": 1, "batch_size": BATCH, "hidden": 32}  # for methods that have such a setting
 SIZES = (2, 4)
@@ -52,8 +53,8 @@ class Recorder(Method):
         self.calls: list[str] = []
         self.value = 1.0
 
-    def prepare(self, image: torch.Tensor, text: torch.Tensor, seed: int) -> None:
-        self.calls.append(f"prepare {len(image)} {seed}")
+    def prepare(self, pairs: TrainingPairs, seed: int) -> None:
+        self.calls.append(f"prepare {len(pairs.image)} {seed}")
 
     def start_epoch(self, epoch: int) -> None:
         self.calls.append(f"epoch {epoch} {'training' if self.training else 'resting'}")
@@ -73,12 +74,24 @@ class WithoutGradients(Recorder):
     phases = ()
 
 
-def paired_features() -> tuple[torch.Tensor, torch.Tensor]:
-    """Features of three batches of pairs, made from what a pair has in common."""
+def source(world: World) -> Resident:
+    """Three batches of pairs, made from what a pair has in common; classes by its strongest part."""
     generator = torch.Generator().manual_seed(4)
     shared = torch.randn(BATCH * STEPS, 3, generator=generator)
-    image, text = (shared @ torch.randn(3, length, generator=generator) for length in SHAPE[1:])
-    return image, text
+    image, text = (shared @ torch.randn(3, length, generator=generator) for length in SHAPE[1:3])
+    labels = torch.nn.functional.one_hot(shared.argmax(dim=1), SHAPE.classes).float()
+    return Resident(image, text, labels, BATCH, SEED, world)
+
+
+def rows(n: int, batch_size: int, world: World, seed: int, number: int) -> list[list[int]]:
+    """A worker's row numbers of every batch of one pass."""
+    nothing = torch.zeros(n, 1)
+    return [part.tolist() for part in Resident(nothing, nothing, None, batch_size, seed, world).rows_of(number)]
+
+
+def ones(n: int, batch_size: int = 4) -> Resident:
+    """As many pairs that are all alike."""
+    return Resident(torch.ones(n, 2), torch.ones(n, 2), None, batch_size, 7, World())
 
 
 def created(name: str) -> Method:
@@ -90,14 +103,15 @@ def created(name: str) -> Method:
 
 def gradients(name: str, world: World) -> dict[str, torch.Tensor]:
     """Gradients of every phase on the first batch, averaged over the workers."""
-    method, (image, text), found = created(name), paired_features(), {}
-    method.prepare(image, text, SEED)
+    method, data, found = created(name), source(world), {}
+    method.prepare(data.known(), SEED)
     method.start_epoch(0)
-    rows = next(batches(len(image), BATCH, world, SEED, 0))
-    for phase in method.phases:
+    batch = next(data.batches(Position(), 1))
+    for phase in dict.fromkeys(phase for entry in schedule(method) for phase in entry.phases):
+        torch.manual_seed(SEED)
         method.zero_grad()
-        sum(method(Batch(image[rows], text[rows]), phase, world).values()).backward()
-        world.average_gradients(method)
+        sum(method(batch, phase, world).values()).backward()
+        world.average_gradients(list(method.parameters()))
         moved = {key: value.grad for key, value in method.named_parameters() if value.grad is not None}
         found |= {f"{phase} {key}": value.clone() for key, value in moved.items()}
     return found
@@ -106,7 +120,7 @@ def gradients(name: str, world: World) -> dict[str, torch.Tensor]:
 def trained(name: str, world: World) -> dict[str, dict[str, torch.Tensor]]:
     """Weights and buffers after three steps, and the terms reported of them."""
     method, reported = created(name), {}
-    fit(method, *paired_features(), world, SEED, lambda _, terms: reported.update(terms))
+    fit(method, source(world), world, SEED, lambda _, terms: reported.update(terms))
     reported.pop("pairs_per_s")
     terms = {term: torch.tensor(value) for term, value in reported.items()}
     return {"weights": method.state_dict(), "terms": terms}
@@ -186,29 +200,38 @@ def test_all_workers_arrive_at_the_same_weights(outcomes, name, size):
 )
 def test_workers_slices_make_up_the_batches_of_one_process(workers, share, n, seed, epoch):
     batch_size = workers * share
-    alone = [rows.tolist() for rows in batches(n, batch_size, World(), seed, epoch)]
-    slices = [batches(n, batch_size, Worker(rank, workers), seed, epoch) for rank in range(workers)]
-    together = [torch.cat(parts).tolist() for parts in zip(*slices, strict=True)]
+    alone = rows(n, batch_size, World(), seed, epoch)
+    slices = [rows(n, batch_size, Worker(rank, workers), seed, epoch) for rank in range(workers)]
+    together = [[row for part in parts for row in part] for parts in zip(*slices, strict=True)]
     assert together == alone
 
 
 @settings(deadline=None, max_examples=50)
 @given(st.integers(0, 60), st.integers(1, 20), st.integers(0, 99), st.integers(0, 9))
 def test_an_epoch_takes_each_pair_at_most_once_in_full_batches(n, batch_size, seed, epoch):
-    found = [rows.tolist() for rows in batches(n, batch_size, World(), seed, epoch)]
-    rows = [row for batch in found for row in batch]
+    found = rows(n, batch_size, World(), seed, epoch)
+    taken = [row for batch in found for row in batch]
     assert len(found) == n // batch_size
     assert {len(batch) for batch in found} <= {batch_size}
-    assert len(set(rows)) == len(rows)
-    assert set(rows) <= set(range(n))
+    assert len(set(taken)) == len(taken)
+    assert set(taken) <= set(range(n))
 
 
-def test_the_order_is_a_function_of_seed_and_epoch():
-    def order(seed: int, epoch: int) -> list[int]:
-        return torch.cat(list(batches(100, 10, World(), seed, epoch))).tolist()
+def test_the_order_is_a_function_of_seed_and_pass():
+    def order(seed: int, number: int) -> tuple[int, ...]:
+        return tuple(row for batch in rows(100, 10, World(), seed, number) for row in batch)
 
     assert order(1, 0) == order(1, 0)
-    assert len({tuple(order(seed, epoch)) for seed in range(3) for epoch in range(3)}) == 9
+    assert len({order(seed, number) for seed in range(3) for number in range(3)}) == 9
+
+
+def test_batches_from_a_position_are_those_that_are_left():
+    data = ones(14)
+    everything = [batch.rows.tolist() for batch in data.batches(Position(), 3)]
+    assert len(everything) == 9
+    for passes, steps in [(0, 1), (0, 2), (1, 0), (2, 2)]:
+        left = [batch.rows.tolist() for batch in data.batches(Position(passes, steps), 3)]
+        assert left == everything[passes * 3 + steps :]
 
 
 @pytest.mark.parametrize("pairs", [0, 1, 15])
@@ -230,14 +253,14 @@ def test_batches_that_fit_pass(n, batch_size, workers):
 
 def test_training_checks_before_it_prepares():
     method = Recorder()
-    with pytest.raises(BadInput, match="3 pairs for batches of 4"):
-        fit(method, torch.ones(3, 2), torch.ones(3, 2), World(), 1, lambda *_: None)
+    with pytest.raises(BadInput, match="0 pairs for batches of 4"):
+        fit(method, ones(3), World(), 1)
     assert method.calls == []
 
 
 def test_the_loop_calls_every_phase_on_every_batch_in_order():
     method = Recorder()
-    fit(method, torch.ones(10, 2), torch.ones(10, 2), World(), 7, lambda *_: None)
+    fit(method, ones(10), World(), 7)
     steps = ["first 4", "second 4"] * 2
     assert method.calls == ["prepare 10 7", "epoch 0 training", *steps, "epoch 1 training", *steps]
     assert not method.training
@@ -246,7 +269,7 @@ def test_the_loop_calls_every_phase_on_every_batch_in_order():
 def test_a_phase_moves_only_what_its_optimizer_holds():
     method = Recorder(Settings(epochs=1, batch_size=4))
     method.phases = ("first",)
-    fit(method, torch.ones(8, 2), torch.ones(8, 2), World(), 7, lambda *_: None)
+    fit(method, ones(8), World(), 7)
     assert {phase: weight.item() for phase, weight in method.weights.items()} == {
         "first": -2.0,
         "second": 0.0,
@@ -256,11 +279,18 @@ def test_a_phase_moves_only_what_its_optimizer_holds():
 def test_every_epoch_is_reported_with_mean_terms_and_their_sum():
     method, reports = Recorder(), []
     method.value = 2.5
-    fit(method, torch.ones(10, 2), torch.ones(10, 2), World(), 7, lambda *given: reports.append(given))
+    fit(method, ones(10), World(), 7, lambda *given: reports.append(given))
     assert [epoch for epoch, _ in reports] == [0, 1]
     for _, terms in reports:
         assert terms.pop("pairs_per_s") > 0
-        assert terms == {"loss": 5.0, "first": 2.5, "second": 2.5, "tilt": 0.0}
+        assert terms == {
+            "loss": 5.0,
+            "first.first": 2.5,
+            "first.tilt": 0.0,
+            "second.second": 2.5,
+            "second.tilt": 0.0,
+            "learning_rate": 1.0,
+        }
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
@@ -268,13 +298,13 @@ def test_a_loss_that_is_no_number_stops_the_training(value):
     method = Recorder()
     method.value = value
     with pytest.raises(XhashError, match="the loss is"):
-        fit(method, torch.ones(8, 2), torch.ones(8, 2), World(), 7, lambda *_: None)
+        fit(method, ones(8), World(), 7)
 
 
 def test_a_method_without_gradients_is_prepared_and_reported():
     method, losses = WithoutGradients(Settings(epochs=1, batch_size=4)), []
-    fit(method, torch.ones(8, 2), torch.ones(8, 2), World(), 7, lambda _, terms: losses.append(terms["loss"]))
-    assert method.calls == ["prepare 8 7", "epoch 0 training"]
+    fit(method, ones(8), World(), 7, lambda _, terms: losses.append(terms["loss"]))
+    assert method.calls == ["prepare 8 7"]
     assert losses == [0]
 
 
