@@ -58,12 +58,26 @@ class Train:
 
     features: str = option("feature file or folder")
     out: str = option("folder or URI for the model")
-    method: str = option("a file of xhash_ray/methods", "jdsh")
+    method: str = option("hashing method, see `xhash methods`", "jdsh")
     bits: int = option("code length, a multiple of 8", 64)
     seed: int = option("of weights and order", 1)
     workers: int = option("training processes; 0 trains inside this one", 1)
-    where: str | None = option("pairs to train on: column=value, column!=a,b or id%10!=0", None)
-    settings: dict[str, Any] = option("the method's settings", {})
+    max_workers: int | None = option("elastic: up to so many, as the cluster has room (default: --workers)", None)
+    where: str | None = option("pairs used: column=value, column!=a,b or id%10!=0", None)
+    validation: str | None = option("of those pairs, the ones set aside for validation, such as id%10=0", None)
+    validate_every: int = option("epochs between two validations", 10)
+    select: str = option("weights kept: of the last epoch, or of the best validated", "last", choices=("last", "best"))
+    stream: str = option(
+        "read pairs while training, never all in memory; auto: above --memory-mb",
+        "auto",
+        choices=("auto", "always", "never"),
+    )
+    memory_mb: int = option("features that may be held in memory by every worker, in MB", 1024)
+    zeros: str = option("pairs with an all-zero feature", "refuse", choices=("refuse", "keep"))
+    precision: str = option("of the networks; bf16 is autocast", "fp32", choices=("fp32", "bf16"))
+    checkpoint_s: float = option("seconds between checkpoints; the same command continues from the last", 60.0)
+    max_failures: int = option("times that lost workers are replaced", 3)
+    settings: dict[str, Any] = option("the method's settings, see `xhash methods show NAME`", {})
     overwrite: bool = option(OVERWRITE, False)
 
 

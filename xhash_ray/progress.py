@@ -47,3 +47,28 @@ class Progress:
         of_total = f" of {self.total:,}" if self.total else ""
         left = f", {(self.total - self.done) / rate:,.0f} s left" if self.total and rate else ""
         return f"{self.done:,}{of_total} {self.unit}, {rate:,.0f} {self.unit}/s{left}"
+
+
+class TrainingProgress(Progress):
+    """Lines about a training: every tenth of its epochs, and how far a long pass is.
+
+    Args:
+        epochs: Of the whole training.
+        passes: Of the whole training; several of them may make an epoch.
+    """
+
+    def __init__(self, epochs: int, passes: int) -> None:
+        super().__init__("train", epochs, "epochs")
+        self.passes = passes
+
+    def epoch(self, epoch: int, report: dict[str, float]) -> None:
+        """A finished epoch, counted from 0."""
+        self.done = epoch + 1
+        if self.done % max(1, self.total // 10) == 0 or self.done == self.total:
+            speed = report.get("pairs_per_s", 0.0)
+            detail = ", ".join(f"{name} {value:.4g}" for name, value in report.items() if name != "pairs_per_s")
+            self.say(f"epoch {self.done} of {self.total}: {detail}, {speed:,.0f} pairs/s")
+
+    def step(self, passes: int, step: int, steps: int) -> None:
+        """A step of a pass that is under way."""
+        self.say(f"pass {passes + 1} of {self.passes}: step {step:,} of {steps:,}")

@@ -21,6 +21,7 @@ from xhash_ray.methods.base import Batch, Method, World
 
 Terms = dict[str, Tensor]
 OnEpoch = Callable[[int, dict[str, float]], None]
+OnStep = Callable[[Position, int], None]  # how far it is, steps of a pass
 
 
 class Pass(NamedTuple):
@@ -97,6 +98,7 @@ class Loop:
         seed: Decides whatever the method draws.
         on_epoch: Called with the epoch, from 0, and its report: mean terms, `loss`, `learning_rate`, `pairs_per_s`, and
             what `examine` found.
+        on_step: Called after every batch.
         examine: Called after each epoch, on the first worker only.
         keeper: Of checkpoints.
         device: Where the method is trained.
@@ -112,6 +114,7 @@ class Loop:
         seed: int,
         on_epoch: OnEpoch,
         *,
+        on_step: OnStep = lambda *_: None,
         examine: Examiner | None = None,
         keeper: Keeper | None = None,
         device: str = "cpu",
@@ -119,6 +122,7 @@ class Loop:
         keep_best: bool = False,
     ) -> None:
         self.method, self.source, self.world, self.seed, self.on_epoch = method, source, world, seed, on_epoch
+        self.on_step = on_step
         self.examine, self.keeper, self.device, self.keep_best = examine, keeper, device, keep_best
         kind = torch.device(device).type
         self.autocast = torch.autocast(kind, torch.bfloat16, enabled=precision == "bf16")
@@ -166,6 +170,7 @@ class Loop:
             for phase in this.phases:
                 training.add(self.prefix(phase), self.step(batch, phase, training.optimizers[phase]))
             training.position = Position(training.position.passes, step + 1)
+            self.on_step(training.position, self.source.steps)
             if self.keeper and step + 1 < self.source.steps:
                 self.keeper.offer(training)
         pairs = (self.source.steps - first) * self.source.batch_size

@@ -77,17 +77,21 @@ def bit_health(codes: UInt8[np.ndarray, "n bytes"]) -> dict[str, Any]:
 def model_card(facts: Mapping[str, Any]) -> str:
     """The model card in Markdown: what it is, how it was trained, how it is used."""
     settings = "\n".join(f"| {name} | {value} |" for name, value in facts["settings"].items())
-    training = "\n".join(f"- {name.replace('_', ' ')}: {value}" for name, value in facts["training"].items())
+    told = {name: value for name, value in facts["training"].items() if name != "chosen"}
+    training = "\n".join(f"- {name.replace('_', ' ')}: {value}" for name, value in told.items())
+    method = load(facts["method"])
     return f"""# {facts["method"]}, {facts["bits"]} bits
 
-{load(facts["method"]).paper}. Two hash functions: image features of {facts["image_length"]} numbers and text
+{method.paper}. Two hash functions: image features of {facts["image_length"]} numbers and text
 features of {facts["text_length"]} numbers become codes of {facts["bits"] // 8} bytes, compared by Hamming distance.
 
 ## Training
 
 {training}
 
-No labels and no queries were used to choose this model: it is the last epoch.
+{facts["training"].get("chosen", "")}
+
+Against stuck and duplicate bits: {method.against_collapse}.
 
 ## Settings
 

@@ -4,143 +4,116 @@ from __future__ import annotations
 
 import json
 import tempfile
-from dataclasses import asdict, dataclass
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import ray
+import ray.data
 import ray.train
 import safetensors.numpy
 import torch
-from ray.train import RunConfig, ScalingConfig, TrainingFailedError
+from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchTrainer
 
-from xhash_ray import __version__
-from xhash_ray.errors import BadInput, XhashError
-from xhash_ray.evaluation.relevance import label_matrix
-from xhash_ray.learning.loop import OnEpoch, fit
-from xhash_ray.learning.sources import Resident, check_batches
-from xhash_ray.methods import create
-from xhash_ray.methods.artefacts import code_health, facts_of, model_card, weights_of
-from xhash_ray.methods.base import Shape
+from xhash_ray.errors import XhashError
+from xhash_ray.learning.data import Pairs
+from xhash_ray.learning.history import History
+from xhash_ray.learning.loop import schedule
+from xhash_ray.learning.run import Outcome, Plan, hand_in, learn, plan_training
+from xhash_ray.learning.sources import Position
+from xhash_ray.methods.base import World
 from xhash_ray.options import Train
-from xhash_ray.progress import Progress
+from xhash_ray.progress import TrainingProgress
 from xhash_ray.runtime import cluster
 from xhash_ray.runtime.collectives import current_world
 from xhash_ray.runtime.relay import delivered
+from xhash_ray.runtime.streaming import OrderedWindows, shard_windows
 from xhash_ray.storage import uri as places
-from xhash_ray.storage.artefact import read_facts, write_artefact
-from xhash_ray.storage.features import FeatureSet, load_features, open_features
-from xhash_ray.storage.where import parse_where
 from xhash_ray.storage.writing import new_run
 
-RUN_FOLDER = "run"  # Ray Train's own records, inside the model folder
+RAY_FOLDER = "ray"  # Ray Train's own records, inside the run folder
 OUTCOME, WEIGHTS = "outcome.json", "weights.safetensors"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a training hands in.
-
-    Attributes:
-        facts: Method, code length, feature lengths, settings.
-        weights: Arrays by name.
-        terms: Of the last epoch.
-        codes: Bit health by modality.
-        pairs: Training pairs.
-    """
-
-    facts: dict[str, Any]
-    weights: dict[str, np.ndarray]
-    terms: dict[str, float]
-    codes: dict[str, dict[str, float]]
-    pairs: int
+STEP_LINES_S = 10.0
 
 
 def train(options: Train) -> dict[str, Any]:
     """Learns the hash functions of one method from features.
 
+    A run that died is continued by the same call: from its last checkpoint, to the same weights.
+
     Returns:
-        `out`, `method`, `bits`, `fingerprint`, `pairs`, `seconds`, last `loss`, `pairs_per_s`, `codes` (bit health).
+        `out`, `method`, `bits`, `fingerprint`, `pairs`, `seconds`, last `loss`, `pairs_per_s`, `codes` (bit health),
+        `streamed`, `validation_map` where there is one.
 
     Raises:
         BadInput: for features, a method or settings that cannot be used; before any worker starts.
         XhashError: when training fails.
     """
-    out = take_model_folder(options)
-    where = parse_where(options.where)
-    found = open_features(places.normalise(options.features))
-    shape = Shape(options.bits, found.image_length, found.text_length)
-    method = create(options.method, shape, options.settings)
-    features = load_features(places.normalise(options.features), where)
-    check_batches(len(features.ids), method.settings.batch_size, max(1, options.workers))
-    progress = Progress("train", method.settings.epochs, "epochs")
-    progress.say(f"{options.method}, {options.bits} bits, {len(features.ids):,} pairs, workers: {options.workers}")
-    if options.workers == 0:
-        outcome = learn(options, lambda epoch, terms: say_epoch(progress, epoch, terms))
-    else:
-        with cluster.connected():
-            outcome = spread(options, out, progress)
-    return finish(options, out, found, outcome, progress)
-
-
-def take_model_folder(options: Train) -> str:
-    """The normal name of --out, free to be written."""
-    out = places.normalise(options.out)
-    if read_facts(out) is not None and not options.overwrite:
-        raise BadInput(f"writing a model to {out}", "a model is there", "Name another folder or give --overwrite")
-    return out
-
-
-def learn(options: Train, on_epoch: OnEpoch) -> Outcome:
-    """What every worker does: load, create, fit. All arrive at the same weights."""
-    features = load_features(places.normalise(options.features), parse_where(options.where))
-    image, text = torch.from_numpy(features.image), torch.from_numpy(features.text)
-    torch.manual_seed(options.seed)
-    classes = 1 + max((number for row in features.labels or [] for number in row), default=-1)
-    shape = Shape(options.bits, image.shape[1], text.shape[1], classes)
-    method = create(options.method, shape, options.settings)
-    labels = torch.from_numpy(label_matrix(features.labels or [], classes)) if classes else None
-    world = current_world()
-    source = Resident(image, text, labels, method.settings.batch_size, options.seed, world)
-    last: dict[str, float] = {}
-
-    def keep(epoch: int, terms: dict[str, float]) -> None:
-        last.update(terms)
-        on_epoch(epoch, terms)
-
-    fit(method, source, world, options.seed, keep)
-    return Outcome(
-        facts_of(options.method, method),
-        weights_of(method),
-        last,
-        code_health(method, image, text),
-        len(image),
+    plan = plan_training(options)
+    history = History(plan.run_folder)
+    pairs = None if plan.streamed else plan.data.resident()
+    progress = TrainingProgress(plan.settings.epochs, len(schedule(plan.method())))
+    progress.say(
+        f"{options.method}, {options.bits} bits, {plan.data.pairs:,} pairs{' (streamed)' if plan.streamed else ''}, "
+        f"workers: {options.workers}"
     )
+    if plan.checkpoints(World()).settle(options.overwrite):
+        progress.say(f"continuing from {plan.checkpoints(World()).latest()}")
+        history.load()
 
+    def on_message(message: dict[str, Any]) -> None:
+        """An epoch's report, or how far a pass is."""
+        if "step" in message:
+            progress.step(**message)
+            return
+        epoch = message.pop("epoch")
+        history.add(epoch, message)
+        progress.epoch(epoch, message)
 
-def spread(options: Train, out: str, progress: Progress) -> Outcome:
-    """Runs `learn` on the workers of a TorchTrainer and returns what rank 0 handed in."""
-    filesystem, path = places.arrow_filesystem(places.join(out, RUN_FOLDER))
-    with delivered(lambda terms: say_epoch(progress, terms.pop("epoch"), terms)) as mailbox:
-        trainer = TorchTrainer(
-            worker,
-            train_loop_config={
-                "options": asdict(options),
-                "threads": cluster.threads_for(options.workers),
-                "mailbox": mailbox,
-            },
-            scaling_config=ScalingConfig(num_workers=options.workers, use_gpu=cluster.gpus() >= options.workers),
-            run_config=RunConfig(
-                name=f"{options.method}-{options.bits}-{new_run()}",
-                storage_path=path,
-                storage_filesystem=filesystem,
-            ),
+    if options.workers == 0:
+        outcome = learn(
+            plan, World(), pairs, lambda epoch, report: on_message({"epoch": epoch, **report}), StepLines(on_message)
         )
-        try:
-            result = trainer.fit()
-        except TrainingFailedError as error:
-            raise training_error(error) from None
+    else:
+        with cluster.connected(), delivered(on_message) as mailbox:
+            outcome = spread(plan, pairs, mailbox)
+    history.close()
+    return sum_up(plan, outcome, progress.seconds)
+
+
+def spread(plan: Plan, pairs: Pairs | None, mailbox: Any) -> Outcome:
+    """Runs `learn` on the workers of a TorchTrainer and returns what rank 0 handed in."""
+    options = plan.options
+    filesystem, path = places.arrow_filesystem(places.join(plan.run_folder, RAY_FOLDER))
+    counts = plan.worker_counts
+    config = {
+        "plan": plan,
+        "pairs": None if pairs is None else ray.put({name: numpy_of(value) for name, value in vars(pairs).items()}),
+        "threads": cluster.threads_for(counts.stop - 1),
+        "mailbox": mailbox,
+    }
+    trainer = TorchTrainer(
+        worker,
+        train_loop_config=config,
+        scaling_config=ScalingConfig(
+            num_workers=(counts.start, counts.stop - 1) if len(counts) > 1 else counts.start,
+            use_gpu=cluster.gpus() >= counts.start,
+        ),
+        run_config=RunConfig(
+            name=f"{options.method}-{options.bits}-{new_run()}",
+            storage_path=path,
+            storage_filesystem=filesystem,
+            failure_config=FailureConfig(max_failures=options.max_failures),
+        ),
+        datasets={"train": ray.data.from_items([0])} if plan.streamed else None,  # a name: see OrderedWindows
+        dataset_config=ordered_windows(plan) if plan.streamed else None,
+    )
+    try:
+        result = trainer.fit()
+    except TrainingFailedError as error:
+        raise training_error(error) from None
     with result.checkpoint.as_directory() as folder:
         return Outcome(
             **json.loads((Path(folder) / OUTCOME).read_text()),
@@ -148,23 +121,43 @@ def spread(options: Train, out: str, progress: Progress) -> Outcome:
         )
 
 
+def ordered_windows(plan: Plan) -> OrderedWindows:
+    """The stream of a training that is not held in memory."""
+    stream = plan.data.plan(plan.settings.batch_size, plan.options.seed, plan.worker_counts)
+    return OrderedWindows(stream, len(schedule(plan.method())), plan.checkpoints(World()))
+
+
+def numpy_of(tensor: torch.Tensor | None) -> np.ndarray | None:
+    """A tensor as Ray shares it between workers without copies."""
+    return None if tensor is None else tensor.numpy()
+
+
 def worker(config: dict[str, Any]) -> None:
     """The function that Ray Train runs on each worker.
 
-    Epochs are told through the mailbox: `ray.train.report` is a barrier that waits for the controller's next poll,
-    over a second each, and is used once, for the weights.
+    Epochs are told through the mailbox, and checkpoints written by the first worker: `ray.train.report` is a barrier
+    that waits for the controller's next poll, over a second each, and is used once, for the weights.
     """
     torch.set_num_threads(config["threads"])
-    is_first = ray.train.get_context().get_world_rank() == 0
-
-    def on_epoch(epoch: int, terms: dict[str, float]) -> None:
-        if is_first:
-            config["mailbox"].put.remote({"epoch": epoch, **terms})
-
-    outcome = learn(Train(**config["options"]), on_epoch)
+    plan, world = config["plan"], current_world()
+    mail = config["mailbox"].put.remote if world.rank == 0 else lambda message: None
+    pairs = None
+    if config["pairs"] is not None:
+        arrays = ray.get(config["pairs"])
+        labels = None if arrays["labels"] is None else torch.tensor(arrays["labels"])
+        pairs = Pairs(torch.tensor(arrays["image"]), torch.tensor(arrays["text"]), labels)
+    outcome = learn(
+        plan,
+        world,
+        pairs,
+        lambda epoch, report: mail({"epoch": epoch, **report}),
+        StepLines(mail),
+        shard_windows if plan.streamed else None,
+        str(ray.train.torch.get_device()),
+    )
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = None
-        if is_first:
+        if world.rank == 0:
             safetensors.numpy.save_file(contiguous(outcome.weights), Path(folder) / WEIGHTS)
             rest = {name: value for name, value in vars(outcome).items() if name != "weights"}
             (Path(folder) / OUTCOME).write_text(json.dumps(rest))
@@ -172,12 +165,18 @@ def worker(config: dict[str, Any]) -> None:
         ray.train.report({}, checkpoint=checkpoint)
 
 
-def say_epoch(progress: Progress, epoch: int, terms: dict[str, float]) -> None:
-    """One line for every tenth of the epochs."""
-    progress.done = epoch + 1
-    if progress.done % max(1, progress.total // 10) == 0 or progress.done == progress.total:
-        detail = ", ".join(f"{name} {value:.4f}" for name, value in terms.items() if name != "pairs_per_s")
-        progress.say(f"epoch {progress.done} of {progress.total}: {detail}, {terms['pairs_per_s']:,.0f} pairs/s")
+class StepLines:
+    """Tells how far a pass is, now and then: an epoch of millions of pairs takes long."""
+
+    def __init__(self, mail: Any) -> None:
+        self.mail = mail
+        self.said_s = time.monotonic()
+
+    def __call__(self, position: Position, steps: int) -> None:
+        """Called after every batch."""
+        if time.monotonic() - self.said_s >= STEP_LINES_S:
+            self.said_s = time.monotonic()
+            self.mail({"passes": position.passes, "step": position.steps, "steps": steps})
 
 
 def training_error(error: TrainingFailedError) -> XhashError:
@@ -191,30 +190,21 @@ def training_error(error: TrainingFailedError) -> XhashError:
     return XhashError("training", lines[-1].strip()[:300], "See the run folder for the workers' logs")
 
 
-def finish(options: Train, out: str, found: FeatureSet, outcome: Outcome, progress: Progress) -> dict[str, Any]:
-    """Writes the model folder and sums up."""
-    training = {
-        "pairs": outcome.pairs,
-        "features": places.normalise(options.features),
-        "where": options.where,
-        "seed": options.seed,
-        "workers": options.workers,
-        "seconds": round(progress.seconds, 1),
-        "terms": {name: round(value, 5) for name, value in outcome.terms.items()},
-        "codes": outcome.codes,
-        "versions": {"torch": torch.__version__, "xhash_ray": __version__},
-    }
-    facts = {**outcome.facts, "encoder": found.encoder, "training": training}
-    artefact = write_artefact(out, facts, contiguous(outcome.weights), model_card(facts))
+def sum_up(plan: Plan, outcome: Outcome, seconds: float) -> dict[str, Any]:
+    """Writes the model folder and says what came of it."""
+    artefact = hand_in(plan, outcome, seconds)
+    validated = {name: outcome.terms[name] for name in ("validation_map",) if name in outcome.terms}
     return {
-        "out": out,
-        "method": options.method,
-        "bits": options.bits,
+        "out": plan.out,
+        "method": plan.options.method,
+        "bits": plan.options.bits,
         "fingerprint": artefact.fingerprint,
-        "pairs": outcome.pairs,
-        "seconds": round(progress.seconds, 2),
-        "pairs_per_s": round(outcome.terms["pairs_per_s"], 1),
-        "loss": round(outcome.terms["loss"], 5),
+        "pairs": plan.data.pairs,
+        "seconds": round(seconds, 2),
+        "pairs_per_s": round(outcome.terms.get("pairs_per_s", 0.0), 1),
+        "loss": round(outcome.terms.get("loss", 0.0), 5),
+        "streamed": plan.streamed,
+        **validated,
         "codes": outcome.codes,
     }
 

@@ -151,7 +151,8 @@ def chunk_matrix(chunk: pa.FixedSizeListArray, length: int) -> np.ndarray:
     """One chunk as float32 [n, d]; a row that is null is NaN."""
     values = chunk.flatten() if chunk.null_count == 0 else pc.list_flatten(chunk)
     if chunk.null_count == 0:
-        return values.to_numpy(zero_copy_only=False).astype(np.float32).reshape(len(chunk), length)
+        numbers = values.to_numpy(zero_copy_only=False)
+        return np.asarray(numbers.astype(np.float32, copy=False).reshape(len(chunk), length))
     matrix = np.full((len(chunk), length), np.nan, np.float32)
     present = pc.is_valid(chunk).to_numpy(zero_copy_only=False)
     matrix[present] = values.to_numpy(zero_copy_only=False).astype(np.float32).reshape(-1, length)
@@ -164,6 +165,15 @@ def check_finite(matrix: np.ndarray, ids: list[str], name: str, uri: str) -> Non
     if len(bad):
         found = f"{name} feature of id '{ids[bad[0]]}' is missing, NaN or infinite ({len(bad)} such rows)"
         raise BadInput(f"features at {uri}", found, "Remove those rows or extract them again")
+
+
+def check_zeros(features: Features, uri: str, zeros: str) -> None:
+    """Raises BadInput naming the first id with an all-zero feature, unless `zeros` is "keep"."""
+    for name in MODALITIES if zeros != "keep" else ():
+        bad = np.flatnonzero(~getattr(features, name).any(axis=1))
+        if len(bad):
+            found = f"{name} feature of id '{features.ids[bad[0]]}' is all zeros ({len(bad)} such rows)"
+            raise BadInput(f"features at {uri}", found, "Remove those rows, or give --zeros keep to train with them")
 
 
 def from_matrix(matrix: np.ndarray) -> pa.FixedSizeListArray:

@@ -11,7 +11,7 @@ Conditions are data, compared with column values; nothing is evaluated as code.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -86,6 +86,11 @@ def parse_where(text: str | None) -> Where | None:
     if match is None or (is_remainder and (match["column"] != "id" or not valid_remainders(values, int(modulus or 0)))):
         raise BadOption(f"--where '{text}'", "not a condition", "Write column=value, column!=a,b or id%10=0")
     return Where(match["column"], values, match["sign"] == "!=", int(modulus) if modulus else None)
+
+
+def opposite(where: Where) -> Where:
+    """The condition that keeps exactly the other rows."""
+    return replace(where, negated=not where.negated)
 
 
 def valid_remainders(values: tuple[str, ...], modulus: int) -> bool:
