@@ -20,7 +20,7 @@ FLOORS = (
     ("options", "storage"),
     ("corpus", "features", "methods", "index", "evaluation", "client"),
     ("learning",),
-    ("runtime", "asking", "benchmarks"),
+    ("runtime", "asking", "catalogue", "benchmarks"),
     ("cli",),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -28,16 +28,25 @@ FUNCTIONS = {
     "pretrain": "xhash_ray.runtime.pretraining:pretrain_clip",
     "extract": "xhash_ray.runtime.extraction:extract",
     "train": "xhash_ray.runtime.training:train",
+    "methods": "xhash_ray.catalogue:list_methods",
+    "methods show": "xhash_ray.catalogue:show_method",
     "encode": "xhash_ray.runtime.encoding:encode",
     "index build": "xhash_ray.runtime.indexing:build_index",
     "evaluate": "xhash_ray.runtime.evaluation:evaluate",
     "serve": "xhash_ray.runtime.endpoint:serve_until_stopped",
     "query": "xhash_ray.asking:ask",
     "bench hamming": "xhash_ray.benchmarks.hamming:bench_hamming",
+    "bench methods": "xhash_ray.benchmarks.methods:bench_methods",
+    "bench training": "xhash_ray.runtime.benchmark:bench_training",
     "demo": "xhash_ray.runtime.demo:demo",
 }
 COMMON = ("config", "set", "json", "endpoint-url", "metrics-file")
-GROUPS = {"corpus": "make corpora", "index": "build indexes", "bench": "measure beside others"}
+GROUPS = {
+    "corpus": "make corpora",
+    "index": "build indexes",
+    "bench": "measure beside others",
+    "methods": "the hashing methods that can be trained",
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -85,18 +94,14 @@ def parser() -> Parser:
     top = Parser(prog="xhash", description="Cross-modal hashing on Ray: codes of 8 to 16 bytes, searched exactly.")
     top.add_argument("--version", action="version", version=f"xhash-ray {__version__}")
     verbs = top.add_subparsers(metavar="VERB", required=True)
-    groups = {
-        name: verbs.add_parser(name, help=text, description=text).add_subparsers(metavar="VERB", required=True)
-        for name, text in GROUPS.items()
-    }
+    parsers = {name: verbs.add_parser(name, help=text, description=text) for name, text in GROUPS.items()}
+    groups = {name: it.add_subparsers(metavar="VERB", required=name not in VERBS) for name, it in parsers.items()}
     for verb, options in VERBS.items():
         group, _, name = verb.rpartition(" ")
         summary = (options.__doc__ or "").split(": ", 1)[-1].rstrip(".")
-        add_flags(
-            (groups[group] if group else verbs).add_parser(name, help=summary, description=summary),
-            verb,
-            options,
-        )
+        if verb not in GROUPS:  # a group that is a verb too does something without a further word
+            parsers[verb] = (groups[group] if group else verbs).add_parser(name, help=summary, description=summary)
+        add_flags(parsers[verb], verb, options)
     return top
 
 
@@ -107,7 +112,9 @@ def add_flags(verb_parser: argparse.ArgumentParser, verb: str, options: type[Any
         if len(field.name) == 1:
             flags.insert(0, f"-{field.name}")
         required = " (required)" if is_required(field) else ""
-        if field.type == "bool":
+        if field.metadata.get("positional"):
+            verb_parser.add_argument(field.name, metavar=field.name.upper(), help=help_of(field))
+        elif field.type == "bool":
             verb_parser.add_argument(*flags, action=argparse.BooleanOptionalAction, default=None, help=help_of(field))
         else:
             default = "" if required or field.default in (None, dataclasses.MISSING) else f" (default: {field.default})"

@@ -82,6 +82,18 @@ class Train:
 
 
 @dataclass(frozen=True)
+class Methods:
+    """`xhash methods`: the hashing methods that can be trained."""
+
+
+@dataclass(frozen=True)
+class MethodsShow:
+    """`xhash methods show`: one method's paper, needs and settings with their sources."""
+
+    name: str = option("a method", positional=True)
+
+
+@dataclass(frozen=True)
 class Encode:
     """`xhash encode`: features to codes."""
 
@@ -152,6 +164,36 @@ class BenchHamming:
 
 
 @dataclass(frozen=True)
+class BenchMethods:
+    """`xhash bench methods`: trains a zoo of methods on one feature set and tabulates their MAP."""
+
+    features: str = option("folder: query/train/database.parquet, train/test.parquet, or a feature set with `split`")
+    out: str = option("folder for results.jsonl and table.md; a second run does what is missing")
+    methods: tuple[str, ...] = option("names separated by commas, or all", ("all",))
+    bits: tuple[str, ...] = option("code lengths", ("16", "32", "64", "128"))
+    seeds: int = option("how many seeds, from 1", 3)
+    recipes: str | None = option("folder of METHOD.toml files whose [train] settings are used", None)
+    databases: tuple[str, ...] = option("columns: published (with the training pairs), unseen", ("published", "unseen"))
+    processes: int = option("trainings at once, each with its share of the cores", 1)
+    settings: dict[str, Any] = option("settings for every method that has them", {})
+
+
+@dataclass(frozen=True)
+class BenchTraining:
+    """`xhash bench training`: pairs/s of the training loop in memory and streamed, beside a bare PyTorch loop."""
+
+    pairs: int = option("synthetic pairs", 200_000)
+    image_length: int = option("numbers per image", 512)
+    text_length: int = option("numbers per text", 512)
+    method: str = option("hashing method", "jdsh")
+    bits: int = option("code length", 128)
+    batch_size: int = option("pairs in a batch", 4096)
+    epochs: int = option("passes timed", 1)
+    out: str = option("folder for the synthetic features", "${XHASH_BENCH:-/tmp/xhash-bench}/features")
+    ray: bool = option("also time the stream through Ray Data and Ray Train", True)
+
+
+@dataclass(frozen=True)
 class Demo:
     """`xhash demo`: the whole path on a generated corpus."""
 
@@ -167,11 +209,15 @@ VERBS: dict[str, type[Any]] = {
     "pretrain": Pretrain,
     "extract": Extract,
     "train": Train,
+    "methods": Methods,
+    "methods show": MethodsShow,
     "encode": Encode,
     "index build": IndexBuild,
     "evaluate": Evaluate,
     "serve": Serve,
     "query": Query,
     "bench hamming": BenchHamming,
+    "bench methods": BenchMethods,
+    "bench training": BenchTraining,
     "demo": Demo,
 }

@@ -19,6 +19,7 @@ def table(rows: Sequence[Sequence[Any]]) -> str:
 def render(verb: str, result: dict[str, Any]) -> str:
     """A verb's result for the terminal."""
     special = {"query": hits, "evaluate": precision, "demo": demo, "bench hamming": bench}
+    special |= {"methods": methods, "methods show": method, "bench methods": zoo}
     return special.get(verb, facts)(result)
 
 
@@ -90,3 +91,45 @@ def demo(result: dict[str, Any]) -> str:
         f"contact sheet: {result['contact_sheet']}",
     ]
     return table(rows) + "\n\n" + "\n".join(lines)
+
+
+def methods(result: dict[str, Any]) -> str:
+    """One line per hashing method."""
+    rows = [
+        [each["name"], each["year"], "yes" if each["supervised"] else "no", each["needs"], each["paper"]]
+        for each in result["methods"]
+    ]
+    return table([["method", "year", "supervised", "needs", "paper"], *rows])
+
+
+def method(result: dict[str, Any]) -> str:
+    """A hashing method and its settings."""
+    rows = [[each["name"], each["default"], each["meaning"], each["source"]] for each in result["settings"]]
+    lines = [
+        f"{result['name']}: {result['paper']}",
+        f"supervised: {'yes' if result['supervised'] else 'no'}; needs {result['needs']}",
+        f"steps on a batch: {', '.join(result['phases']) or 'none, it is fitted at once'}",
+        f"against stuck and duplicate bits: {result['against_collapse']}",
+    ]
+    return "\n".join(lines) + "\n\n" + table([["setting", "default", "meaning", "source"], *rows])
+
+
+def zoo(result: dict[str, Any]) -> str:
+    """A zoo of methods: MAP@all in both directions, mean over seeds (and standard deviation)."""
+    head = ["method", "bits", "database", "image to text", "text to image", "stuck", "duplicate", "seconds"]
+    rows = [
+        [
+            row["method"],
+            row["bits"],
+            row["database"],
+            f"{row['image_to_text']:.4f} ({row['image_to_text_spread']:.4f})",
+            f"{row['text_to_image']:.4f} ({row['text_to_image_spread']:.4f})",
+            row["stuck_bits"],
+            row["duplicate_bits"],
+            row["seconds"],
+        ]
+        for row in result["rows"]
+    ]
+    chance = ", ".join(f"{name} {value:.3f}" for name, value in result["chance"].items())
+    refused = [f"{name} refused: {why}" for name, why in result["refused"].items()]
+    return "\n".join([f"{result['how']}; chance {chance}", "", table([head, *rows]), "", *refused, result["out"]])
