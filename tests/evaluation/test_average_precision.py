@@ -1,5 +1,7 @@
 """Average precision over ties: the closed form is the mean over every order of the tied items."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,6 +11,7 @@ from xhash_ray.core.hamming import distances_reference
 from xhash_ray.evaluation.average_precision import (
     average_precision_reference,
     expected_average_precision,
+    extreme_average_precision,
     of_codes,
     of_scores,
 )
@@ -95,6 +98,30 @@ def test_codes_are_scored_as_negative_distances(seed, n, width):
     relevant = rng.random((3, n)) < 0.3
     scores = -distances_reference(codes, queries).astype(np.float64)
     np.testing.assert_allclose(of_codes(queries, codes, relevant), of_scores(scores, relevant), rtol=1e-12)
+
+
+@settings(deadline=None, max_examples=60)
+@given(rankings)
+def test_the_extremes_are_those_over_all_orders_of_ties(ranking):
+    scores, relevant = as_arrays(ranking)
+    groups = [np.flatnonzero(scores == value) for value in np.unique(scores)[::-1]]
+    orders = itertools.product(*(itertools.permutations(group) for group in groups))
+    values = [average_precision(relevant[np.concatenate(order)].tolist()) for order in orders]
+    lowest, highest = extreme_average_precision(*groups_of(scores, relevant))
+    assert lowest[0] == pytest.approx(min(values), abs=1e-12)
+    assert highest[0] == pytest.approx(max(values), abs=1e-12)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 9), st.integers(1, 5000))
+def test_expected_lies_between_the_extremes(seed, groups, largest):
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(0, largest, (4, groups))
+    relevant = rng.integers(0, sizes + 1)
+    expected = expected_average_precision(sizes, relevant)
+    lowest, highest = extreme_average_precision(sizes, relevant)
+    assert (lowest <= expected + 1e-9).all()
+    assert (expected <= highest + 1e-9).all()
 
 
 @pytest.mark.parametrize(("wanted", "value"), [(True, 1.0), (False, 0.0)])

@@ -8,8 +8,14 @@ from hypothesis import strategies as st
 from xhash_ray.core.shards import even_split
 from xhash_ray.errors import BadInput, Mismatch
 from xhash_ray.evaluation.average_precision import of_codes, of_scores
-from xhash_ray.evaluation.relevance import label_matrix, shares_a_label
-from xhash_ray.evaluation.retrieval import Retrievables, check_comparable, evaluate_rows, unit_rows
+from xhash_ray.evaluation.relevance import check_same_classes, label_matrix, pack_labels, shares_a_label
+from xhash_ray.evaluation.retrieval import (
+    Retrievables,
+    check_comparable,
+    evaluate_rows,
+    mean_average_precision,
+    unit_rows,
+)
 
 CLASSES = 5
 
@@ -134,3 +140,29 @@ def test_labels_outside_the_classes_are_refused(number):
 def test_items_that_share_a_label_are_relevant():
     left, right = label_matrix([[0, 1], [2], []], 3), label_matrix([[1], [2, 0], []], 3)
     assert shares_a_label(left, right).tolist() == [[True, True, False], [False, True, False], [False] * 3]
+
+
+def test_map_of_codes_is_the_mean_of_the_definition():
+    rng = np.random.default_rng(1)
+    queries, database = (rng.integers(0, 256, (n, 3), dtype=np.uint8) for n in (9, 40))
+    query_labels, labels = ((rng.random((n, CLASSES)) < 0.3).astype(np.float32) for n in (9, 40))
+    query_labels[0] = 0  # nothing is relevant to this one
+    relevant = shares_a_label(query_labels, labels)
+    value = mean_average_precision(queries, database, query_labels, labels, threads=1)
+    assert value == pytest.approx(of_codes(queries, database, relevant).mean())
+    assert mean_average_precision(queries, database, query_labels > 0, labels.astype(np.int64)) == value
+    assert mean_average_precision(queries[:0], database, query_labels[:0], labels) == 0.0
+
+
+def test_labels_of_other_classes_are_refused():
+    codes_, labels = np.zeros((2, 1), np.uint8), np.ones((2, 3))
+    with pytest.raises(Mismatch, match="queries of 2 classes, items of 3"):
+        check_same_classes(labels[:, :2], labels)
+    assert mean_average_precision(codes_, codes_, labels, labels) == 1.0
+
+
+def test_labels_are_packed_one_bit_per_class():
+    matrix = np.zeros((2, 66))
+    matrix[0, [0, 3, 65]] = [1, 0.5, 2]
+    assert pack_labels(matrix).tolist() == [[0b1001, 0b10], [0, 0]]
+    assert pack_labels(matrix[:, :0]).tolist() == [[0], [0]]

@@ -42,15 +42,49 @@ def expected_average_precision(
     n, r = sizes.astype(np.float64), relevant.astype(np.float64)
     N, R = np.cumsum(n, axis=1) - n, np.cumsum(r, axis=1) - r
     slope = np.divide(r - 1, n - 1, out=np.zeros_like(n), where=n > 1)
-    harmonic = np.concatenate([[0.0], np.cumsum(1.0 / np.arange(1, int(n.sum(axis=1).max(initial=0)) + 1))])
-    reciprocal = harmonic[(N + n).astype(int)] - harmonic[N.astype(int)]  # sum of 1 / (N + i) over the group
+    H = harmonic_numbers(sizes)
+    reciprocal = H[(N + n).astype(int)] - H[N.astype(int)]  # sum of 1 / (N + i) over the group
     precisions = slope * n + (R + 1 - slope * (N + 1)) * reciprocal
     total = np.divide(r * precisions, n, out=np.zeros_like(n), where=n > 0).sum(axis=1)
     return np.divide(total, r.sum(axis=1), out=np.zeros(len(n)), where=r.sum(axis=1) > 0)
 
 
+def extreme_average_precision(
+    sizes: Int[np.ndarray, "q groups"], relevant: Int[np.ndarray, "q groups"]
+) -> tuple[Float[np.ndarray, " q"], Float[np.ndarray, " q"]]:
+    """The lowest and the highest average precision that some order of the tied items gives.
+
+    Lowest: in every group the irrelevant items come first. Highest: the relevant ones do. In either case the r
+    relevant items of a group are neighbours, after P items in all with R relevant, and their precisions
+    (R + i) / (P + i), i = 1 .. r, sum to r + (R - P)(H(P + r) - H(P)).
+
+    Args:
+        sizes: As for `expected_average_precision`.
+        relevant: Relevant items in each group.
+
+    Returns:
+        Two float64 [q], lowest and highest; 0 for a query to which nothing is relevant.
+    """
+    N, R = np.cumsum(sizes, axis=1) - sizes, np.cumsum(relevant, axis=1) - relevant
+    H, found = harmonic_numbers(sizes), relevant.sum(axis=1)
+    values = []
+    for before in (N + sizes - relevant, N):
+        precisions = relevant + (R - before) * (H[before + relevant] - H[before])
+        total = precisions.sum(axis=1)
+        values.append(np.divide(total, found, out=np.zeros(len(total)), where=found > 0))
+    return values[0], values[1]
+
+
+def harmonic_numbers(sizes: Int[np.ndarray, "q groups"]) -> Float[np.ndarray, " n_plus_1"]:
+    """H(0) .. H(n), n the length of the longest ranking."""
+    longest = int(sizes.sum(axis=1).max(initial=0))
+    return np.concatenate([[0.0], np.cumsum(1.0 / np.arange(1, longest + 1))])
+
+
 def of_codes(queries: np.ndarray, database: np.ndarray, relevant: Bool[np.ndarray, "q n"]) -> Float[np.ndarray, " q"]:
-    """Expected average precision of each query, items ranked by Hamming distance.
+    """Expected average precision of each query from a matrix of what is relevant, items ranked by Hamming distance.
+
+    Where relevance is a label in common, `counting.count_pairs` needs no such matrix and is far faster.
 
     Args:
         queries: uint8 [q, bits / 8].

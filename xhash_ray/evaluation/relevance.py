@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped, UInt64
 
-from xhash_ray.errors import BadInput
+from xhash_ray.errors import BadInput, Mismatch
 
 
 def label_matrix(labels: Sequence[Sequence[int]], classes: int) -> Float[np.ndarray, "n classes"]:
@@ -28,3 +28,23 @@ def shares_a_label(
 ) -> Bool[np.ndarray, "q n"]:
     """True where query and item have a label in common."""
     return queries @ database.T > 0
+
+
+def pack_labels(matrix: Shaped[np.ndarray, "n classes"]) -> UInt64[np.ndarray, "n words"]:
+    """A multi-hot matrix of any number type as bitmasks: class c is bit c % 64 of word c // 64.
+
+    Returns:
+        uint64 [n, ceil(classes / 64)], at least one word.
+    """
+    words = max(1, -(-matrix.shape[1] // 64))
+    bits = np.zeros((len(matrix), words * 64), dtype=bool)
+    bits[:, : matrix.shape[1]] = matrix > 0
+    packed = np.packbits(bits, axis=1, bitorder="little")
+    return packed.view("<u8").astype(np.uint64)
+
+
+def check_same_classes(queries: np.ndarray, database: np.ndarray) -> None:
+    """Raises Mismatch unless two label matrices have as many columns."""
+    if queries.shape[1] != database.shape[1]:
+        found = f"queries of {queries.shape[1]} classes, items of {database.shape[1]}"
+        raise Mismatch("labels", found, "Number the classes of both alike")

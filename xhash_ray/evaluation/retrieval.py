@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Shaped, UInt8
 
 from xhash_ray.errors import BadInput, Mismatch
 from xhash_ray.evaluation import average_precision
-from xhash_ray.evaluation.relevance import label_matrix, shares_a_label
+from xhash_ray.evaluation.counting import count_pairs
+from xhash_ray.evaluation.relevance import check_same_classes, label_matrix, pack_labels, shares_a_label
 
 DIRECTIONS = (("image_to_text", "image", "text"), ("text_to_image", "text", "image"))
 
@@ -79,3 +81,33 @@ def unit_rows(features: np.ndarray) -> np.ndarray:
     """float32 [n, d] with rows of length 1; zero rows stay zero."""
     lengths = np.linalg.norm(features, axis=1, keepdims=True)
     return np.asarray(features / np.maximum(lengths, 1e-12), dtype=np.float32)
+
+
+def mean_average_precision(
+    query_codes: UInt8[np.ndarray, "q bytes"],
+    database_codes: UInt8[np.ndarray, "n bytes"],
+    query_labels: Shaped[np.ndarray, "q classes"],
+    database_labels: Shaped[np.ndarray, "n classes"],
+    threads: int | None = None,
+) -> float:
+    """MAP@all of codes, expected over the orders of tied items; an item is relevant that shares a label.
+
+    Args:
+        query_codes: uint8 [q, bits / 8].
+        database_codes: uint8 [n, bits / 8].
+        query_labels: Multi-hot of any number type or bool; a class counts where it is above 0.
+        database_labels: The same for the items.
+        threads: Cores to use; all this process may use by default.
+
+    Returns:
+        The mean over all queries, those without any relevant item count as 0; 0.0 without queries.
+
+    Raises:
+        Mismatch: when queries and items differ in code length or in classes.
+        BadInput: for a code length that is no multiple of 8 up to 1,024, or threads below 1.
+    """
+    check_same_classes(query_labels, database_labels)
+    masks = pack_labels(query_labels), pack_labels(database_labels)
+    counts = count_pairs(query_codes, database_codes, *masks, threads=threads)
+    values = average_precision.expected_average_precision(counts.sum(axis=2), counts[:, :, 1])
+    return float(values.mean()) if len(values) else 0.0
