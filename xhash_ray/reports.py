@@ -19,7 +19,7 @@ def table(rows: Sequence[Sequence[Any]]) -> str:
 def render(verb: str, result: dict[str, Any]) -> str:
     """A verb's result for the terminal."""
     special = {"query": hits, "evaluate": precision, "demo": demo, "bench hamming": bench}
-    special |= {"methods": methods, "methods show": method, "bench methods": zoo}
+    special |= {"methods": methods, "methods show": method, "bench methods": zoo, "bench training": loops}
     return special.get(verb, facts)(result)
 
 
@@ -133,3 +133,12 @@ def zoo(result: dict[str, Any]) -> str:
     chance = ", ".join(f"{name} {value:.3f}" for name, value in result["chance"].items())
     refused = [f"{name} refused: {why}" for name, why in result["refused"].items()]
     return "\n".join([f"{result['how']}; chance {chance}", "", table([head, *rows]), "", *refused, result["out"]])
+
+
+def loops(result: dict[str, Any]) -> str:
+    """Training loops beside a bare one."""
+    head = (
+        f"{result['method']}, {result['bits']} bits, batches of {result['batch_size']:,}, {result['threads']} threads"
+    )
+    rows = [[row["loop"], f"{row['pairs_per_s']:,.0f}", f"{row['of_bare']:.3f}"] for row in result["rows"]]
+    return f"{head}\n\n" + table([["loop", "pairs/s", "of the bare loop"], *rows])

@@ -93,11 +93,12 @@ class FeatureSets:
 
 def joined(first: Part, second: Part) -> Part:
     """The pairs of both."""
-    arrays = (
-        np.concatenate([getattr(first, name), getattr(second, name)]) if len(second) else getattr(first, name)
-        for name in ("image", "text", "labels")
+    if not len(second):
+        return first
+    image, text, labels = (
+        np.concatenate([getattr(first, name), getattr(second, name)]) for name in ("image", "text", "labels")
     )
-    return Part(*arrays, (*first.ids, *second.ids))
+    return Part(image, text, labels, (*first.ids, *second.ids))
 
 
 def open_feature_sets(uri: str) -> FeatureSets:
@@ -171,7 +172,7 @@ def to_part(features: Features | None, classes: int, like: Features | None = Non
     """Features as a part; nothing gives an empty one with the lengths of another."""
     if features is None:
         assert like is not None
-        empty = (np.zeros((0, getattr(like, name).shape[1]), np.float32) for name in ("image", "text"))
-        return Part(*empty, np.zeros((0, classes), np.float32), ())
+        image, text = (np.zeros((0, getattr(like, name).shape[1]), np.float32) for name in ("image", "text"))
+        return Part(image, text, np.zeros((0, classes), np.float32), ())
     labels = label_matrix(features.labels or [], classes)
     return Part(features.image, features.text, labels, tuple(features.ids))
