@@ -1,9 +1,9 @@
 """What several papers share: similarities, networks, dropout and batch normalisation over a global batch."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import normalize
+from torch.nn.functional import normalize, softplus
 
 from xhash_ray.methods.base import World
 
@@ -22,6 +22,12 @@ def modal_similarity(F: Float[Tensor, "n d"], signed: bool) -> Float[Tensor, "n 
 def share_a_label(L: Float[Tensor, "n c"], M: Float[Tensor, "m c"]) -> Float[Tensor, "n m"]:
     """1 where two rows of zeros and ones have a one in common, else 0."""
     return (L @ M.T > 0).to(L.dtype)
+
+
+def present(rows: Tensor | None) -> Tensor:
+    """Labels or row numbers of a batch, which the training of a method that needs them always has."""
+    assert rows is not None
+    return rows
 
 
 def two_layers(length: int, hidden: int, bits: int) -> nn.Sequential:
@@ -68,3 +74,59 @@ class GlobalBatchNorm(nn.Module):
                 self.mean.lerp_(mean, self.momentum)
                 self.variance.lerp_(variance * n / max(n - 1, 1), self.momentum)
         return (X - mean) / (variance + self.epsilon).sqrt() * self.weight + self.bias
+
+
+def pair_likelihood(
+    theta: Float[Tensor, "n m"], S: Float[Tensor, "n m"], share: Float[Tensor, ""] | None = None
+) -> Float[Tensor, ""]:
+    """Mean over all pairs of -log p(S | theta) with p(1 | theta) = sigmoid(theta), written so that it cannot overflow.
+
+    The term -(S theta - log(1 + exp theta)) of DCMH, SSAH and others. With `share`, the share of similar pairs among
+    all, pairs are weighted 1 / (2 share) or 1 / (2 - 2 share): similar and dissimilar ones then weigh the same.
+    """
+    each = softplus(theta) - S * theta
+    if share is None:
+        return each.mean()
+    return (each * torch.where(S > 0, 0.5 / share, 0.5 / (1 - share))).mean()
+
+
+def similar_share(L: Float[Tensor, "n c"], rows: int = 1000) -> Float[Tensor, ""]:
+    """The share of pairs with a common label, estimated from evenly spaced rows against all; within (0, 1)."""
+    S = share_a_label(L[:: max(len(L) // rows, 1)], L)
+    return S.mean().clamp(1 / L.shape[0] ** 2, 1 - 1 / L.shape[0] ** 2)
+
+
+class Memory(nn.Module):
+    """What nets last said of every training pair, the same on all workers; rows are unknown until first written.
+
+    Attributes:
+        known: bool [total] buffer, which rows were written.
+    """
+
+    known: Tensor
+
+    def __init__(self, **lengths: int) -> None:
+        super().__init__()
+        self.lengths = lengths
+        self.resize(0)
+
+    def resize(self, total: int) -> None:
+        """Forgets everything and makes room for so many pairs."""
+        self.register_buffer("known", torch.zeros(total, dtype=torch.bool), persistent=False)
+        for name, length in self.lengths.items():
+            self.register_buffer(name, torch.zeros(total, length), persistent=False)
+
+    @torch.no_grad()
+    def write(self, rows: Int[Tensor, " n"], world: World, **values: Float[Tensor, "n _"]) -> None:
+        """Writes some kinds of every worker's rows: one exchange, then the same writes everywhere."""
+        everything = world.gather(torch.cat([value.detach() for value in values.values()], dim=1))
+        everywhere = world.gather(rows)
+        self.known[everywhere] = True
+        for name, part in zip(values, everything.split([self.lengths[name] for name in values], dim=1), strict=True):
+            buffer = self.get_buffer(name)
+            buffer[everywhere] = part.to(buffer.dtype)
+
+    def read(self, name: str) -> Float[Tensor, "known d"]:
+        """All known rows of one kind, in the order of their numbers."""
+        values = self.get_buffer(name)
+        return values if bool(self.known.all()) else values[self.known]
