@@ -118,12 +118,25 @@ class IndexBuild:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """`xhash evaluate`: mean average precision in both directions, of codes or of float features."""
+    """`xhash evaluate`: how well codes (or float features) retrieve, expected over ties: MAP@all and more."""
 
-    queries: str = option("code (or feature) file or folder with labels")
-    database: str = option("code (or feature) file or folder with labels")
-    queries_where: str | None = option("rows of --queries that are queries", None)
-    database_where: str | None = option("rows of --database that are searched", None)
+    queries: str | None = option("code (or feature) file or folder with labels", None)
+    database: str | None = option("code (or feature) file or folder with labels", None)
+    runs: dict[str, Any] = option(
+        "instead of those two, several runs side by side: name=URI,..., each holding queries and database", {}
+    )
+    queries_where: str | None = option("rows of --queries (of every run) that are queries", None)
+    database_where: str | None = option("rows of --database (of every run) that are searched", None)
+    directions: tuple[str, ...] = option(
+        "separated by commas: image_to_text text_to_image image_to_image text_to_text, or all",
+        ("image_to_text", "text_to_image"),
+    )
+    at: tuple[str, ...] = option("places N of precision, recall and NDCG", ("1", "10", "100", "1000"))
+    definitions: tuple[str, ...] = option("published MAPs by name, see evaluation/published.py, or all", ())
+    k: int = option("cut-off of the published definitions", 50)
+    threads: int | None = option("cores to use in this process; default: all it may use", None)
+    out: str | None = option("JSON file for the result with its curves; an older one is replaced", None)
+    plots: str | None = option("folder for PNG and SVG of the curves; older ones are replaced", None)
 
 
 @dataclass(frozen=True)

@@ -52,10 +52,41 @@ def describe(metadata: dict[str, Any]) -> str:
 
 
 def precision(result: dict[str, Any]) -> str:
-    """Both directions and chance."""
-    rows = [[name.replace("_", " "), f"{value:.4f}"] for name, value in result["map"].items()]
-    head = f"{result['kind']}: {result['queries']:,} queries against {result['database']:,} pairs"
-    return f"{head}\n\n" + table([["direction", "MAP@all"], *rows, ["chance", f"{result['chance']:.4f}"]])
+    """Measures as rows, directions as columns; several runs below each other."""
+    runs = result.get("runs", {"": result})
+    blocks = [one_run(name, run) for name, run in runs.items()]
+    if len(runs) > 1:
+        heads = [name.replace("_", " ") for name in next(iter(runs.values()))["map"]]
+        rows = [[name, *(f"{value:.4f}" for value in run["map"].values())] for name, run in runs.items()]
+        blocks.append(table([["MAP@all", *heads], *rows]))
+    written = [*result.get("plots", ()), *([result["out"]] if "out" in result else ())]
+    return "\n\n".join([*blocks, *(["\n".join(written)] if written else [])])
+
+
+def one_run(name: str, run: dict[str, Any]) -> str:
+    """One run: what a table of a paper has, and what ties could make of it."""
+    head = f"{name + ': ' if name else ''}{run['kind']}, {run['queries']:,} queries against {run['database']:,} pairs"
+    if run["without_relevant"]:
+        head += f"; {run['without_relevant']:,} queries without relevant pairs count as 0"
+    columns = list(run["map"])
+    rows = [["measure", *(column.replace("_", " ") for column in columns)]]
+    rows += [[label, *(f"{value:.4f}" for value in values)] for label, values in measures_of(run, columns)]
+    cut = f"\n\nk = {run['k']} in the published definitions that have a cut-off" if run["definitions"] else ""
+    return f"{head}\n\n{table(rows)}{cut}"
+
+
+def measures_of(run: dict[str, Any], columns: Sequence[str]) -> list[tuple[str, list[float]]]:
+    """Label and one value per direction of every measure of a run."""
+    labels = (("map", "MAP@all, expected over ties"), ("lowest", "  worst order"), ("highest", "  best order"))
+    found = [(label, [run[name][column] for column in columns]) for name, label in labels]
+    each = [run["measures"][column] for column in columns]
+    found.append(("chance", [values["chance"] for values in each]))
+    for name, label in (("precision_at", "precision@"), ("recall_at", "recall@"), ("ndcg_at", "NDCG@")):
+        found += [(f"{label}{place}", [values[name][place] for values in each]) for place in each[0][name]]
+    near = (("precision_within_radius_2", "precision within radius 2"), ("empty_within_radius_2", "  queries without"))
+    found += [(label, [values[name] for values in each]) for name, label in near if name in each[0]]
+    found += [(name, [of[column] for column in columns]) for name, of in run["definitions"].items()]
+    return found
 
 
 def bench(result: dict[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float, Shaped, UInt64
+from jaxtyping import Bool, Float, Int, Shaped, UInt64
 
 from xhash_ray.errors import BadInput, Mismatch
 
@@ -48,3 +48,28 @@ def check_same_classes(queries: np.ndarray, database: np.ndarray) -> None:
     if queries.shape[1] != database.shape[1]:
         found = f"queries of {queries.shape[1]} classes, items of {database.shape[1]}"
         raise Mismatch("labels", found, "Number the classes of both alike")
+
+
+def pack_label_numbers(
+    rows: Int[np.ndarray, " m"], numbers: Int[np.ndarray, " m"], n: int
+) -> UInt64[np.ndarray, "n words"]:
+    """Bitmasks of n rows from (row, label number) pairs, as wide as the highest number needs.
+
+    Raises:
+        BadInput: for a negative label number.
+    """
+    if numbers.min(initial=0) < 0:
+        raise BadInput("labels", f"label number {numbers.min()}", "Check the label column")
+    numbers = numbers.astype(np.uint64)
+    masks = np.zeros((n, int(numbers.max(initial=0)) // 64 + 1), dtype=np.uint64)
+    np.bitwise_or.at(masks, (rows, (numbers // 64).astype(np.int64)), np.uint64(1) << (numbers % 64))
+    return masks
+
+
+def widen(
+    queries: UInt64[np.ndarray, "q words_q"], database: UInt64[np.ndarray, "n words_n"]
+) -> tuple[UInt64[np.ndarray, "q words"], UInt64[np.ndarray, "n words"]]:
+    """Both sides with as many words as the wider one."""
+    words = max(queries.shape[1], database.shape[1])
+    wide = [np.pad(side, ((0, 0), (0, words - side.shape[1]))) for side in (queries, database)]
+    return wide[0], wide[1]

@@ -1,18 +1,28 @@
-"""Cross-modal retrieval of one set of queries against one database, in both directions."""
+"""Retrieval of one set of queries against one database, across modalities and within one.
 
-from collections.abc import Mapping
+Everything is a sum over queries, so parts of the queries may be evaluated anywhere and added up. Nothing here needs a
+cluster: `mean_average_precision` and `measure_codes` are the calls for other programs.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Shaped, UInt8
 
-from xhash_ray.errors import BadInput, Mismatch
-from xhash_ray.evaluation import average_precision
+from xhash_ray.errors import BadInput, BadOption, Mismatch, nearest
+from xhash_ray.evaluation import average_precision, summary
 from xhash_ray.evaluation.counting import count_pairs
-from xhash_ray.evaluation.relevance import check_same_classes, label_matrix, pack_labels, shares_a_label
+from xhash_ray.evaluation.direction import Sides, sums_of, unit_rows
+from xhash_ray.evaluation.protocol import ACROSS, MODALITIES_OF, WITHIN_NAMES, Protocol
+from xhash_ray.evaluation.relevance import check_same_classes, pack_labels, widen
 
-DIRECTIONS = (("image_to_text", "image", "text"), ("text_to_image", "text", "image"))
+DIRECTIONS = ACROSS
+__all__ = [
+    "DIRECTIONS", "Protocol", "Retrievables", "check_comparable", "chosen_directions", "evaluate_rows",
+    "mean_average_precision", "measure_codes", "own_rows", "unit_rows",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -22,24 +32,30 @@ class Retrievables:
     Attributes:
         kind: "codes" or "features".
         arrays: By modality: uint8 [n, bits / 8] codes or float32 [n, d] features.
-        labels: n lists of label numbers.
+        labels: uint64 [n, words], one bit per class (`relevance.pack_labels`).
+        ids: n ids, by which a query is known again in the database; None where there are none.
     """
 
     kind: str
     arrays: Mapping[str, np.ndarray]
-    labels: list[list[int]]
+    labels: np.ndarray
+    ids: Sequence[str] | None = None
 
     def rows(self, start: int, stop: int) -> "Retrievables":
         """A part of the items."""
         arrays = {name: array[start:stop] for name, array in self.arrays.items()}
-        return Retrievables(self.kind, arrays, self.labels[start:stop])
+        ids = None if self.ids is None else self.ids[start:stop]
+        return Retrievables(self.kind, arrays, self.labels[start:stop], ids)
 
 
-def check_comparable(queries: Retrievables, database: Retrievables) -> None:
-    """Raises Mismatch or BadInput when the two sides cannot be compared."""
+def check_comparable(
+    queries: Retrievables, database: Retrievables, directions: Sequence[str] = ("image_to_text", "text_to_image")
+) -> None:
+    """Raises Mismatch or BadInput when the two sides cannot be compared in the given directions."""
     if queries.kind != database.kind:
         raise Mismatch("evaluation", f"queries are {queries.kind}, database {database.kind}", "Give both as one kind")
-    for name, source, target in DIRECTIONS:
+    for name in directions:
+        source, target = MODALITIES_OF[name]
         lengths = queries.arrays[source].shape[1], database.arrays[target].shape[1]
         if lengths[0] != lengths[1]:
             found = f"{source}s of length {lengths[0]} against {target}s of length {lengths[1]}"
@@ -47,40 +63,59 @@ def check_comparable(queries: Retrievables, database: Retrievables) -> None:
             raise BadInput(f"{name} by {queries.kind}", found, do)
 
 
-def evaluate_rows(queries: Retrievables, database: Retrievables, classes: int) -> dict[str, Any]:
-    """Sums over some queries, so that parts add up.
+def own_rows(queries: Retrievables, database: Retrievables, directions: Sequence[str]) -> np.ndarray | None:
+    """Where each query itself lies in the database, int64 [q], -1 where it does not.
 
-    Returns:
-        Per direction the sum of expected average precisions; `queries`, `without_relevant`, and `chance`, the sum
-        of the shares of relevant items.
+    Within one modality a query that is also an item would find itself at distance 0; that item is dropped for it.
+    Across modalities its other half is an item like any other. None when no direction stays within a modality.
     """
-    relevant = shares_a_label(label_matrix(queries.labels, classes), label_matrix(database.labels, classes))
-    sums: dict[str, Any] = {}
-    for name, source, target in DIRECTIONS:
-        sums[name] = float(precisions(queries, database, source, target, relevant).sum())
-    share = relevant.mean(axis=1)
-    return {
-        **sums,
-        "queries": len(relevant),
-        "without_relevant": int((share == 0).sum()),
-        "chance": float(share.sum()),
-    }
+    if not WITHIN_NAMES.intersection(directions) or queries.ids is None or database.ids is None:
+        return None
+    rows = {name: row for row, name in enumerate(database.ids)}
+    return np.array([rows.get(name, -1) for name in queries.ids], dtype=np.int64)
 
 
-def precisions(
-    queries: Retrievables, database: Retrievables, source: str, target: str, relevant: np.ndarray
-) -> np.ndarray:
-    """Expected average precision of each query in one direction."""
-    if queries.kind == "codes":
-        return average_precision.of_codes(queries.arrays[source], database.arrays[target], relevant)
-    scores = unit_rows(queries.arrays[source]) @ unit_rows(database.arrays[target]).T
-    return average_precision.of_scores(scores, relevant)
+def evaluate_rows(
+    queries: Retrievables,
+    database: Retrievables,
+    protocol: Protocol,
+    own: np.ndarray | None = None,
+    threads: int | None = None,
+) -> summary.Sums:
+    """Sums over some queries, by direction, so that parts add up (`summary.add`).
+
+    Args:
+        queries: The queries, or a part of them.
+        database: All items.
+        protocol: What is measured.
+        own: int64 [q] from `own_rows`, for these queries.
+        threads: Cores to use; all this process may use by default.
+
+    Raises:
+        BadInput: for codes or threads that cannot be counted.
+    """
+    masks = widen(queries.labels, database.labels)
+    sums: summary.Sums = {}
+    for name in protocol.directions:
+        source, target = MODALITIES_OF[name]
+        dropped = own if name in WITHIN_NAMES else None
+        sides = Sides(queries.kind, queries.arrays[source], database.arrays[target], *masks, dropped)
+        sums[name] = sums_of(sides, protocol, threads)
+    return sums
 
 
-def unit_rows(features: np.ndarray) -> np.ndarray:
-    """float32 [n, d] with rows of length 1; zero rows stay zero."""
-    lengths = np.linalg.norm(features, axis=1, keepdims=True)
-    return np.asarray(features / np.maximum(lengths, 1e-12), dtype=np.float32)
+def chosen_directions(names: Sequence[str]) -> tuple[str, ...]:
+    """Directions by name, or all four for `all`.
+
+    Raises:
+        BadOption: for an unknown name, or none at all.
+    """
+    if tuple(names) == ("all",):
+        return tuple(MODALITIES_OF)
+    for name in names or ("",):
+        if name not in MODALITIES_OF:
+            raise BadOption("--directions", f"unknown direction '{name}'", nearest(name, [*MODALITIES_OF, "all"]))
+    return tuple(names)
 
 
 def mean_average_precision(
@@ -111,3 +146,26 @@ def mean_average_precision(
     counts = count_pairs(query_codes, database_codes, *masks, threads=threads)
     values = average_precision.expected_average_precision(counts.sum(axis=2), counts[:, :, 1])
     return float(values.mean()) if len(values) else 0.0
+
+
+def measure_codes(
+    query_codes: UInt8[np.ndarray, "q bytes"],
+    database_codes: UInt8[np.ndarray, "n bytes"],
+    query_labels: Shaped[np.ndarray, "q classes"],
+    database_labels: Shaped[np.ndarray, "n classes"],
+    protocol: Protocol | None = None,
+    threads: int | None = None,
+) -> dict[str, Any]:
+    """Every measure of codes in one direction; arguments and errors as of `mean_average_precision`.
+
+    Args:
+        protocol: Cut-offs and published definitions; its directions have no part here.
+
+    Returns:
+        As `summary.of_direction` says: `map`, `lowest`, `highest`, `precision_at`, `curves` and so on.
+    """
+    check_same_classes(query_labels, database_labels)
+    masks = pack_labels(query_labels), pack_labels(database_labels)
+    wanted = protocol or Protocol()
+    sums = sums_of(Sides("codes", query_codes, database_codes, *masks), wanted, threads)
+    return summary.of_direction(sums, wanted, len(database_codes))
