@@ -61,6 +61,7 @@ def facts_of(training: Training, identity: dict[str, Any]) -> dict[str, Any]:
         "counts": training.counts,
         "best": list(training.best) if training.best else None,
         "groups": groups,
+        "reports": training.reports,
     }
 
 
@@ -77,12 +78,18 @@ def load_into(training: Training, tensors: dict[str, Tensor], facts: dict[str, A
     put_state(training.method, parts["method"])
     for phase, optimizer in training.optimizers.items():
         put_optimizer(optimizer, phase, parts["optimizer"], facts["groups"][phase])
-    device = next((value.device for value in training.method.parameters()), torch.device("cpu"))
+    device = device_of(training.method)
     training.sums = {name: value.to(device) for name, value in parts["sum"].items()}
     training.counts = dict(facts["counts"])
     training.best = (int(facts["best"][0]), float(facts["best"][1])) if facts["best"] else None
     training.best_weights = parts["best"]
+    training.reports = list(facts["reports"])
     training.position = Position(*facts["position"])
+
+
+def device_of(method: Method) -> torch.device:
+    """Where a method's weights are."""
+    return next((value.device for value in state_of(method).values()), torch.device("cpu"))
 
 
 @torch.no_grad()
@@ -141,7 +148,8 @@ class Checkpoints:
             check_identity(facts["identity"], self.identity, self.folder)
             load_into(training, tensors, facts)
             self.restored = training.position
-        at = torch.tensor([float(training.position.passes), float(training.position.steps)])
+        device = device_of(training.method)  # workers on GPUs exchange nothing else
+        at = torch.tensor([float(training.position.passes), float(training.position.steps)], device=device)
         if not torch.equal(self.world.mean(at), at):
             raise XhashError("continuing a training", "workers found different checkpoints", "Start it again")
 
@@ -190,6 +198,12 @@ class Checkpoints:
             self.clear()
             return False
         return True
+
+    def reports(self) -> list[dict[str, float]]:
+        """What the last checkpoint's training reported of its epochs."""
+        name = self.latest()
+        found: list[dict[str, float]] = self.read(name)[1]["reports"] if name else []
+        return found
 
     def clear(self) -> None:
         """Removes all checkpoints."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,7 +18,16 @@ from xhash_ray.learning.sources import Resident, check_batches
 from xhash_ray.learning.streaming import RowGroup, StreamPlan, lanes_for, window_steps_for
 from xhash_ray.methods.base import World
 from xhash_ray.storage import tables
-from xhash_ray.storage.features import Features, FeatureSet, check_zeros, open_features, to_features
+from xhash_ray.storage import uri as places
+from xhash_ray.storage.features import (
+    MODALITIES,
+    Features,
+    FeatureSet,
+    check_zeros,
+    open_features,
+    to_features,
+    to_matrix,
+)
 from xhash_ray.storage.where import Where, filter_rows, opposite, parse_where
 
 VALIDATION_ROWS = 4096  # at most so many are looked at after an epoch
@@ -56,6 +66,7 @@ class TrainingData:
         groups: Row groups with training pairs, how many each holds.
         classes: Number of label classes, 0 for unlabelled pairs.
         zeros: "refuse" or "keep" all-zero features.
+        digest: Names these pairs: 64 hexadecimal digits.
     """
 
     found: FeatureSet
@@ -64,6 +75,7 @@ class TrainingData:
     groups: tuple[RowGroup, ...]
     classes: int
     zeros: str
+    digest: str
 
     @property
     def pairs(self) -> int:
@@ -113,10 +125,11 @@ def open_training_data(uri: str, where: str | None, validation: str | None, zero
     held_out = tuple(condition for condition in [parse_where(validation)] if condition)
     training = (*chosen, *(opposite(condition) for condition in held_out))
     groups, classes = count_rows(found, training)
+    classes = max(classes, len(found.classes)) if found.has_labels else 0
     if not groups:
         raise BadInput(f"features at {uri}", "no rows", "Check the folder, --where and --validation")
     validation_conditions = (*chosen, *held_out) if held_out else ()
-    return TrainingData(found, training, validation_conditions, groups, max(classes, len(found.classes)), zeros)
+    return TrainingData(found, training, validation_conditions, groups, classes, zeros, digest_of(groups))
 
 
 def count_rows(found: FeatureSet, conditions: tuple[Where, ...]) -> tuple[tuple[RowGroup, ...], int]:
@@ -134,6 +147,16 @@ def count_rows(found: FeatureSet, conditions: tuple[Where, ...]) -> tuple[tuple[
             groups.append(RowGroup(file, group, table.num_rows, first))
         first += table.num_rows
     return tuple(groups), classes
+
+
+def digest_of(groups: Sequence[RowGroup]) -> str:
+    """SHA-256 over the names and rows of all row groups, and the features of the first: others have other numbers."""
+    listed = [(places.name_of(group.file), group.group, group.rows) for group in groups]
+    digest = hashlib.sha256(repr(listed).encode())
+    table = next(tables.iter_row_groups(groups[0].file, [groups[0].group], MODALITIES))
+    for name in MODALITIES:
+        digest.update(to_matrix(table[name]).tobytes())
+    return digest.hexdigest()
 
 
 def largest_label(table: pa.Table) -> int:

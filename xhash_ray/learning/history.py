@@ -9,6 +9,7 @@ import csv
 import io
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,11 +33,9 @@ class History:
     interval_s: float = 5.0
     written_s: float = float("-inf")
 
-    def load(self) -> None:
-        """Continues the reports that are there already."""
-        place = places.join(self.folder, CSV_NAME)
-        if places.exists(place):
-            self.rows = parse_csv(places.read_bytes(place).decode())
+    def load(self, reports: Sequence[dict[str, float]]) -> None:
+        """Continues a training's reports, which its checkpoint holds: the CSV may be older, or newer."""
+        self.rows = [{"epoch": epoch + 1, **report} for epoch, report in enumerate(reports)]
 
     def add(self, epoch: int, report: dict[str, float]) -> None:
         """A report of an epoch counted from 0; one that is there already is replaced (a training was continued)."""
@@ -48,6 +47,7 @@ class History:
     def close(self) -> None:
         """Writes everything."""
         self.write_csv()
+        places.delete(self.folder, [EVENTS_FOLDER])  # curves of a training that was replaced
         for name, content in event_files(self.rows).items():
             places.write_bytes(places.join(self.folder, EVENTS_FOLDER, name), content)
 

@@ -53,6 +53,7 @@ class Training:
         sums: Sums of this epoch's terms on this worker, and the steps they are of, by term.
         best: Epoch and score of the best weights so far, where selection by validation is on.
         best_weights: Those weights.
+        reports: Of every epoch so far.
     """
 
     method: Method
@@ -62,6 +63,7 @@ class Training:
     counts: dict[str, int] = field(default_factory=dict)
     best: tuple[int, float] | None = None
     best_weights: dict[str, Tensor] = field(default_factory=dict)
+    reports: list[dict[str, float]] = field(default_factory=list)
 
     def add(self, prefix: str, terms: Terms) -> None:
         """Adds one step's terms to the epoch's sums, on their device."""
@@ -161,6 +163,7 @@ class Loop:
     def take(self, this: Pass, training: Training, batches: Iterator[Batch]) -> None:
         """One pass over the data, or what is left of it."""
         self.method.train()
+        torch.manual_seed(step_seed(self.seed, Position(training.position.passes, -1)))  # it may draw, too
         self.method.start_epoch(this.epoch)
         self.set_rates(this, training)
         first, started_s = training.position.steps, time.perf_counter()
@@ -219,6 +222,7 @@ class Loop:
             found |= self.examine(self.method, epoch)
         self.keep_if_best(epoch, found, training)
         training.sums, training.counts = {}, {}
+        training.reports.append(found)
         self.on_epoch(epoch, found)
 
     def means(self, training: Training) -> dict[str, float]:
@@ -250,8 +254,8 @@ class Loop:
 
 
 def step_seed(seed: int, position: Position) -> int:
-    """The seed of one batch's random draws."""
-    return (seed * 1_000_003 + position.passes) * 1_000_003 + position.steps
+    """The seed of one batch's random draws; torch takes no larger ones."""
+    return ((seed * 1_000_003 + position.passes) * 1_000_003 + position.steps) % 2**63
 
 
 def fit(method: Method, source: Source, world: World, seed: int, on_epoch: OnEpoch = lambda *_: None) -> Training:

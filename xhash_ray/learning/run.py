@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,7 +65,6 @@ class Plan:
 
     def identity(self) -> dict[str, Any]:
         """What a checkpoint must belong to, as plain JSON values."""
-        files = [(places.name_of(group.file), group.group, group.rows) for group in self.data.groups]
         return {
             "method": self.options.method,
             **self.shape._asdict(),
@@ -78,7 +76,7 @@ class Plan:
             "streamed": self.streamed,
             "lanes": self.lanes,
             "precision": self.options.precision,
-            "features": hashlib.sha256(repr(files).encode()).hexdigest(),
+            "features": self.data.digest,
         }
 
     @property
@@ -184,12 +182,6 @@ def learn(
     """
     source: Source = source_of(plan, world, pairs, reader)
     known = pairs or Pairs(*source.known()[:3])
-    last: dict[str, float] = {}
-
-    def keep(epoch: int, report: dict[str, float]) -> None:
-        last.update(report)
-        on_epoch(epoch, report)
-
     options = plan.options
     validation = plan.data.validation_pairs() if world.rank == 0 else None
     examine = Examination(known, validation, options.validate_every, plan.settings.epochs - 1, device)
@@ -200,7 +192,7 @@ def learn(
         source,
         world,
         options.seed,
-        keep,
+        on_epoch,
         on_step=on_step,
         examine=examine,
         keeper=keeper,
@@ -212,7 +204,8 @@ def learn(
     method.cpu()
     seen = known.first(HEALTH_ROWS)
     health = code_health(method, seen.image, seen.text)
-    return Outcome(facts_of(options.method, method), weights_of(method), last, health, chosen(plan, training.best))
+    terms = training.reports[-1] if training.reports else {}
+    return Outcome(facts_of(options.method, method), weights_of(method), terms, health, chosen(plan, training.best))
 
 
 def source_of(plan: Plan, world: World, pairs: Pairs | None, reader: WindowReader | None) -> Source:

@@ -53,7 +53,7 @@ def check_batches(pairs: int, batch_size: int, workers: int) -> None:
 
 def order_seed(seed: int, number: int) -> int:
     """The seed of one pass' order."""
-    return seed * 1_000_003 + number
+    return (seed * 1_000_003 + number) % 2**63
 
 
 @dataclass(frozen=True)

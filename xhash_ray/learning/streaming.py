@@ -1,10 +1,10 @@
 """Training pairs that never fit in memory: windows of rows, read ahead in the order of the batches.
 
-One pass takes the row groups of all files in a random order, end to end: a sequence of rows that is cut into `lanes`
-of equal length. A global batch takes the same number of rows from every lane; within a window (so many steps) the rows
-of a lane are shuffled. Every worker reads the lanes it owns and nothing else, and the batches do not depend on how many
-workers there are, as long as they divide the lanes. What does not fill a batch at the end of a pass is left out; which
-rows these are differs from pass to pass.
+One pass takes the row groups of all files in a random order, end to end, from a random row on: a sequence of rows
+that is cut into `lanes` of equal length. A global batch takes the same number of rows from every lane; within a window
+(so many steps) the rows of a lane are shuffled. Every worker reads the lanes it owns and nothing else, and the batches
+do not depend on how many workers there are, as long as they divide the lanes. What does not fill a batch at the end of
+a pass is left out; which rows these are differs from pass to pass.
 
 Planning (StreamPlan) is arithmetic on numbers of rows; reading is `read_window`.
 """
@@ -14,9 +14,8 @@ from __future__ import annotations
 import bisect
 import functools
 import itertools
-import queue
-import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -29,7 +28,7 @@ from xhash_ray.storage import tables
 from xhash_ray.storage.features import check_zeros, to_features
 from xhash_ray.storage.where import Where, filter_rows
 
-WINDOW_BYTES = 64 * 2**20  # stays below Ray Data's block size, so that a window is one block
+WINDOW_BYTES = 64 * 2**20  # a few of them are in memory; reading them one by one costs little beside training
 SAMPLE_ROWS = 65_536
 
 
@@ -118,14 +117,20 @@ class StreamPlan:
         """The steps of one window."""
         return range(window * self.window_steps, min((window + 1) * self.window_steps, self.steps))
 
-    def order(self, number: int) -> list[RowGroup]:
-        """The row groups in the order of one pass."""
-        generator = torch.Generator().manual_seed(order_seed(self.seed, number))
-        return [self.groups[index] for index in torch.randperm(len(self.groups), generator=generator).tolist()]
+    def order(self, number: int) -> list[Piece]:
+        """All rows in the order of one pass, from a random row of the first group on and around to it.
 
-    def pieces(self, order: Sequence[RowGroup], lane: int, window: int) -> list[Piece]:
+        Without the turn, a training set of one row group would leave out the same rows in every pass.
+        """
+        generator = torch.Generator().manual_seed(order_seed(self.seed, number))
+        first, *others = (self.groups[index] for index in torch.randperm(len(self.groups), generator=generator))
+        turn = int(torch.randint(first.rows, (), generator=generator))
+        whole = [Piece(group, 0, group.rows) for group in others]
+        return [Piece(first, turn, first.rows), *whole, *([Piece(first, 0, turn)] if turn else [])]
+
+    def pieces(self, order: Sequence[Piece], lane: int, window: int) -> list[Piece]:
         """What one lane reads for one window."""
-        starts = [0, *itertools.accumulate(group.rows for group in order)]
+        starts = [0, *itertools.accumulate(piece.stop - piece.start for piece in order)]
         steps = self.steps_of(window)
         first = lane * self.steps * self.rows_per_lane_step + steps.start * self.rows_per_lane_step
         last = first + len(steps) * self.rows_per_lane_step
@@ -134,7 +139,8 @@ class StreamPlan:
         while first < last:
             stop = min(last, starts[index + 1])
             if stop > first:
-                found.append(Piece(order[index], first - starts[index], stop - starts[index]))
+                offset = order[index].start - starts[index]
+                found.append(Piece(order[index].group, first + offset, stop + offset))
             first, index = stop, index + 1
         return found
 
@@ -146,7 +152,7 @@ class StreamPlan:
     def shuffled(self, number: int, lane: int, window: int) -> np.ndarray:
         """The order of one lane's rows within one window: int64 [rows]."""
         rows = len(self.steps_of(window)) * self.rows_per_lane_step
-        return np.random.default_rng((self.seed, number, lane, window)).permutation(rows)
+        return np.random.default_rng((self.seed % 2**64, number, lane, window)).permutation(rows)
 
 
 def lanes_for(workers: Sequence[int], batch_size: int) -> int:
@@ -242,17 +248,17 @@ class Streamed:
         return self.plan.batch_size
 
     def known(self) -> TrainingPairs:
-        """A seeded sample of whole row groups, at least SAMPLE_ROWS pairs where there are as many."""
+        """A seeded sample of few row groups: SAMPLE_ROWS pairs where there are as many."""
         return self.sample
 
     @functools.cached_property
     def sample(self) -> TrainingPairs:
         """What `known` gives, read once."""
-        chosen: list[Piece] = []
-        for group in self.plan.order(-1):
-            chosen.append(Piece(group, 0, group.rows))
-            if sum(piece.stop for piece in chosen) >= SAMPLE_ROWS:
-                break
+        chosen, wanted = [], SAMPLE_ROWS
+        for group, start, stop in self.plan.order(-1):
+            if wanted > 0:
+                chosen.append(Piece(group, start, min(stop, start + wanted)))
+                wanted -= stop - start
         image, text, labels, _ = read_pieces(chosen, self.plan)
         hot = None if labels is None else torch.from_numpy(labels).float()
         return TrainingPairs(torch.from_numpy(image), torch.from_numpy(text), hot, self.plan.total)
@@ -268,23 +274,19 @@ class Streamed:
                     yield cut(window, offset, offset + size)
 
     def read_ahead(self, start: Position, passes: int) -> Iterator[Window]:
-        """Windows of this worker, the next one read by a thread while the current one is used."""
+        """Windows of this worker, the next one read by a thread while the current one is used.
+
+        Whoever stops early waits for the window that is being read, and no thread is left.
+        """
         lanes = self.plan.own_lanes(self.world.rank, self.world.size)
-        ready: queue.Queue[Window | BaseException | None] = queue.Queue(maxsize=1)
-
-        def read() -> None:
-            try:
-                for number, window in windows_from(self.plan, start, passes):
-                    ready.put(read_window(self.plan, number, window, lanes))
-                ready.put(None)
-            except BaseException as error:
-                ready.put(error)
-
-        threading.Thread(target=read, daemon=True).start()
-        while (found := ready.get()) is not None:
-            if isinstance(found, BaseException):
-                raise found
-            yield found
+        with ThreadPoolExecutor(1, thread_name_prefix="window") as pool:
+            places = windows_from(self.plan, start, passes)
+            reading = (pool.submit(read_window, self.plan, number, window, lanes) for number, window in places)
+            current = next(reading, None)
+            while current is not None:
+                window = current.result()
+                current = next(reading, None)
+                yield window
 
 
 def windows_from(plan: StreamPlan, start: Position, passes: int) -> Iterator[tuple[int, int]]:

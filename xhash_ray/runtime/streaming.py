@@ -66,6 +66,7 @@ def windows_of(plan: Any, waiting: list[tuple[int, int]], lanes: range) -> ray.d
     """A data set with one block per window, in order."""
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
+    context.target_max_block_size = None  # a window is one block, however large: parts of it would be taken for windows
     items = [{"passes": passes, "window": window} for passes, window in waiting]
     dataset = ray.data.from_items(items or [{"passes": -1, "window": 0}], override_num_blocks=max(1, len(items)))
     return dataset.map_batches(

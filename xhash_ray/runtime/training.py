@@ -59,9 +59,10 @@ def train(options: Train) -> dict[str, Any]:
         f"{options.method}, {options.bits} bits, {plan.data.pairs:,} pairs{' (streamed)' if plan.streamed else ''}, "
         f"workers: {options.workers}"
     )
-    if plan.checkpoints(World()).settle(options.overwrite):
-        progress.say(f"continuing from {plan.checkpoints(World()).latest()}")
-        history.load()
+    checkpoints = plan.checkpoints(World())
+    if checkpoints.settle(options.overwrite):
+        progress.say(f"continuing from {checkpoints.latest()}")
+        history.load(checkpoints.reports())
 
     def on_message(message: dict[str, Any]) -> None:
         """An epoch's report, or how far a pass is."""
