@@ -177,6 +177,20 @@ class BenchHamming:
 
 
 @dataclass(frozen=True)
+class BenchEvaluation:
+    """`xhash bench evaluation`: MAP@all in both directions beside the numpy loop of published code."""
+
+    queries: int = option("number of queries", 2000)
+    database: int = option("number of items searched", 1_000_000)
+    bits: int = option("code length", 64)
+    classes: int = option("labels there are", 24)
+    sample: int = option("queries per direction that the numpy loop is timed on; its time is scaled up", 20)
+    threads: int | None = option("cores ours may use; default: all. numpy's products use what BLAS is told", None)
+    rounds: int = option("timed rounds of ours; the median counts", 3)
+    seed: int = option("of codes and labels", 1)
+
+
+@dataclass(frozen=True)
 class BenchMethods:
     """`xhash bench methods`: trains a zoo of methods on one feature set and tabulates their MAP."""
 
@@ -230,6 +244,7 @@ VERBS: dict[str, type[Any]] = {
     "serve": Serve,
     "query": Query,
     "bench hamming": BenchHamming,
+    "bench evaluation": BenchEvaluation,
     "bench methods": BenchMethods,
     "bench training": BenchTraining,
     "demo": Demo,

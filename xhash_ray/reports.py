@@ -19,6 +19,7 @@ def table(rows: Sequence[Sequence[Any]]) -> str:
 def render(verb: str, result: dict[str, Any]) -> str:
     """A verb's result for the terminal."""
     special = {"query": hits, "evaluate": precision, "demo": demo, "bench hamming": bench}
+    special["bench evaluation"] = evaluations
     special |= {"methods": methods, "methods show": method, "bench methods": zoo, "bench training": loops}
     return special.get(verb, facts)(result)
 
@@ -104,6 +105,19 @@ def bench(result: dict[str, Any]) -> str:
         for r in result["rows"]
     ]
     return f"{head}\n\n" + table([["engine", "queries", "seconds", "codes/s", "times ours", "same"], *rows])
+
+
+def evaluations(result: dict[str, Any]) -> str:
+    """Seconds and ratio per engine, and what was checked."""
+    sizes = f"{result['queries']:,} queries against {result['database']:,} codes of {result['bits']} bits, both ways"
+    rows = [[row["engine"], f"{row['seconds']:,.2f}", f"{row['times_ours']:,.1f}"] for row in result["rows"]]
+    lines = [
+        f"numpy loop: scaled up from {result['sample']} queries per direction",
+        f"ours: {result['first_s']:.2f} s with the compiler's start, peak memory {result['peak_mb']:,} MB, "
+        f"{result['threads']} threads",
+        f"the loop's values lie between our lowest and highest over ties: {result['within_ties']}",
+    ]
+    return f"{sizes}\n\n" + table([["engine", "seconds", "times ours"], *rows]) + "\n\n" + "\n".join(lines)
 
 
 def demo(result: dict[str, Any]) -> str:

@@ -1,0 +1,39 @@
+"""The benchmark of evaluation runs small, agrees with itself, and is told."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from xhash_ray import reports
+from xhash_ray.benchmarks.evaluation import bench_evaluation, lies_within_ties, numpy_loop, scene
+from xhash_ray.evaluation.average_precision import average_precision_reference
+from xhash_ray.options import BenchEvaluation
+
+
+def test_it_compares_times_memory_and_values():
+    result = bench_evaluation(BenchEvaluation(queries=6, database=500, bits=16, classes=5, sample=4, rounds=1))
+    assert [row["engine"] for row in result["rows"]] == ["xhash, MAP@all", "xhash, every measure", "numpy loop"]
+    assert result["rows"][0]["times_ours"] == 1
+    assert all(row["seconds"] >= 0 for row in result["rows"])
+    assert 20 < result["peak_mb"] < 2000
+    assert result["within_ties"]
+    assert all(0 < value < 1 for value in result["map"].values())
+    told = reports.render("bench evaluation", result)
+    assert "scaled up from 4 queries" in told
+    assert "6 queries against 500 codes of 16 bits" in told
+
+
+def test_the_loop_is_average_precision_where_nothing_is_tied():
+    codes = {"query": {"image": np.array([[0]], np.uint8)}, "database": {"text": np.array([[7], [0], [3]], np.uint8)}}
+    labels = [np.array([[True]]), np.array([[True], [False], [True]])]
+    by_hand = average_precision_reference(np.array([-3.0, 0, -2]), labels[1][:, 0])
+    assert numpy_loop(codes, labels, "image", "text", 1).tolist() == [pytest.approx(by_hand)]
+    assert by_hand == pytest.approx((1 / 2 + 2 / 3) / 2)
+
+
+def test_a_value_no_order_of_ties_gives_is_noticed():
+    codes, labels = scene(3, 200, 16, 4, 1)
+    values = numpy_loop(codes, labels, "image", "text", 3)
+    assert lies_within_ties(values, codes, labels, "image", "text")
+    assert not lies_within_ties(values + 0.5, codes, labels, "image", "text")

@@ -1,0 +1,166 @@
+"""`xhash bench evaluation`: MAP@all both ways, ours beside the loop that the published code has.
+
+The loop takes one query at a time: distances from a product of +1/-1 floats, a sort of the whole database, precision
+at the hits. It is run on a sample of the queries and scaled up to all of them, which is exact enough because every
+query does the same work. Ours runs on all queries, in a fresh process so that its peak memory is its own.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xhash_ray.core.bits import check_bits, pack, unpack
+from xhash_ray.evaluation.average_precision import extreme_average_precision
+from xhash_ray.evaluation.counting import check_threads, count_pairs
+from xhash_ray.evaluation.relevance import pack_labels
+from xhash_ray.evaluation.retrieval import DIRECTIONS, mean_average_precision, measure_codes
+from xhash_ray.options import BenchEvaluation
+
+LABEL_SHARE, NOISE = 0.1, 3.0
+ROWS_AT_ONCE = 50_000
+RUN_OURS = "import json, sys; from xhash_ray.benchmarks.evaluation import ours; ours(*json.loads(sys.argv[1]))"
+
+
+def bench_evaluation(options: BenchEvaluation) -> dict[str, Any]:
+    """Times both on the same codes and checks that they agree.
+
+    Returns:
+        The sizes; `rows`, per engine its seconds for all queries in both directions (of the numpy loop scaled up from
+        `sample` queries a direction) and the ratio to ours; `first_s`, ours with the compiler's start; `peak_mb`, the
+        most memory our process held, its data included; `map` by direction; `within_ties`, whether the loop's average
+        precision of every sampled query lies between our lowest and highest over tie orders.
+
+    Raises:
+        BadInput: for a code length that is no multiple of 8 up to 1,024, or threads below 1.
+    """
+    check_bits(options.bits)
+    threads = check_threads(options.threads)
+    size = [options.queries, options.database, options.bits, options.classes, options.seed]
+    found = json.loads(run_alone([*size, threads, options.rounds]))
+    codes, labels = scene(*size)
+    sample = min(options.sample, options.queries)
+    seconds, within = 0.0, True
+    for _, source, target in DIRECTIONS:
+        taken_s, values = timed(partial(numpy_loop, codes, labels, source, target, sample))
+        seconds += taken_s / sample * options.queries
+        within &= lies_within_ties(values, codes, labels, source, target)
+    rows = [("xhash, MAP@all", found["map_s"]), ("xhash, every measure", found["every_s"]), ("numpy loop", seconds)]
+    return {
+        "queries": options.queries,
+        "database": options.database,
+        "bits": options.bits,
+        "classes": options.classes,
+        "threads": threads,
+        "sample": sample,
+        "rows": [
+            {"engine": name, "seconds": round(s, 3), "times_ours": round(s / found["map_s"], 1)} for name, s in rows
+        ],
+        "first_s": found["first_s"],
+        "peak_mb": found["peak_mb"],
+        "map": found["map"],
+        "within_ties": within,
+    }
+
+
+def run_alone(arguments: list[int]) -> str:
+    """The last line that `ours` printed in a process of its own."""
+    command = [sys.executable, "-c", RUN_OURS, json.dumps(arguments)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return done.stdout.strip().splitlines()[-1]
+
+
+def ours(queries: int, database: int, bits: int, classes: int, seed: int, threads: int, rounds: int) -> None:
+    """Prints one JSON line: seconds, peak memory in MB (10**6 bytes), MAP by direction."""
+    codes, labels = scene(queries, database, bits, classes, seed)
+
+    def both(measure: Callable[..., Any]) -> dict[str, Any]:
+        return {
+            name: measure(codes["query"][source], codes["database"][target], *labels, threads=threads)
+            for name, source, target in DIRECTIONS
+        }
+
+    first_s, found = timed(lambda: both(mean_average_precision))
+    line = {
+        "first_s": round(first_s, 3),
+        "map_s": statistics.median(timed(lambda: both(mean_average_precision))[0] for _ in range(rounds)),
+        "every_s": statistics.median(timed(lambda: both(measure_codes))[0] for _ in range(rounds)),
+        "map": {name: round(value, 5) for name, value in found.items()},
+        "peak_mb": round(peak_bytes() / 1e6),
+    }
+    print(json.dumps(line), flush=True)
+
+
+def peak_bytes() -> int:
+    """The most memory this process has held: VmHWM, or where there is no /proc, what getrusage tells."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    import resource  # absent on Windows
+
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used if sys.platform == "darwin" else used * 1024
+
+
+def timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    """Seconds a call took, and what it returned."""
+    started_s = time.perf_counter()
+    result = work()
+    return time.perf_counter() - started_s, result
+
+
+def scene(
+    queries: int, database: int, bits: int, classes: int, seed: int
+) -> tuple[dict[str, dict[str, np.ndarray]], list[np.ndarray]]:
+    """Codes of both sides and modalities, drawn to fit labels, and the labels: bool [q, classes] and [n, classes]."""
+    generator = np.random.default_rng(seed)
+    prototypes = generator.standard_normal((classes, bits), dtype=np.float32)
+    codes: dict[str, dict[str, np.ndarray]] = {}
+    labels = []
+    for side, rows in (("query", queries), ("database", database)):
+        own = generator.random((rows, classes), dtype=np.float32) < LABEL_SHARE
+        codes[side] = {name: noisy_codes(own, prototypes, generator) for name in ("image", "text")}
+        labels.append(own)
+    return codes, labels
+
+
+def noisy_codes(labels: np.ndarray, prototypes: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Signs of the sum of the labels' prototypes and noise, packed."""
+    parts = []
+    for start in range(0, len(labels), ROWS_AT_ONCE):
+        clean = labels[start : start + ROWS_AT_ONCE].astype(np.float32) @ prototypes
+        parts.append(pack(clean + NOISE * generator.standard_normal(clean.shape, dtype=np.float32)))
+    return np.concatenate(parts)
+
+
+def numpy_loop(codes: Any, labels: list[np.ndarray], source: str, target: str, queries: int) -> np.ndarray:
+    """Average precision of the first queries, as published evaluations compute it: float64 [queries]."""
+    signs, items = (
+        unpack(side).astype(np.float32) * 2 - 1 for side in (codes["query"][source], codes["database"][target])
+    )
+    query_labels, item_labels = (each.astype(np.float32) for each in labels)
+    values = np.zeros(queries)
+    for row in range(queries):
+        relevant = query_labels[row] @ item_labels.T > 0
+        distances = 0.5 * (items.shape[1] - signs[row] @ items.T)
+        places = np.flatnonzero(relevant[np.argsort(distances)]) + 1
+        values[row] = (np.arange(1, len(places) + 1) / places).mean() if len(places) else 0
+    return values
+
+
+def lies_within_ties(values: np.ndarray, codes: Any, labels: list[np.ndarray], source: str, target: str) -> bool:
+    """Whether average precisions of the first queries are between the worst and best order of ties."""
+    masks = pack_labels(labels[0][: len(values)]), pack_labels(labels[1])
+    counts = count_pairs(codes["query"][source][: len(values)], codes["database"][target], *masks)
+    lowest, highest = extreme_average_precision(counts.sum(axis=2), counts[:, :, 1])
+    return bool(((lowest - 1e-9 <= values) & (values <= highest + 1e-9)).all())
