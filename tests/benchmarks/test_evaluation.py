@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from xhash_ray import reports
-from xhash_ray.benchmarks.evaluation import bench_evaluation, lies_within_ties, numpy_loop, scene
+from xhash_ray.benchmarks.evaluation import bench_evaluation, lies_within_ties, numpy_loop, scene, signs_of
 from xhash_ray.evaluation.average_precision import average_precision_reference
 from xhash_ray.options import BenchEvaluation
 
@@ -24,16 +24,23 @@ def test_it_compares_times_memory_and_values():
     assert "6 queries against 500 codes of 16 bits" in told
 
 
+def loop_on(codes: dict, labels: list[np.ndarray]) -> np.ndarray:
+    """The numpy loop from images to texts."""
+    return numpy_loop(
+        signs_of(codes["query"]["image"]), signs_of(codes["database"]["text"]), *(1.0 * x for x in labels)
+    )
+
+
 def test_the_loop_is_average_precision_where_nothing_is_tied():
     codes = {"query": {"image": np.array([[0]], np.uint8)}, "database": {"text": np.array([[7], [0], [3]], np.uint8)}}
     labels = [np.array([[True]]), np.array([[True], [False], [True]])]
     by_hand = average_precision_reference(np.array([-3.0, 0, -2]), labels[1][:, 0])
-    assert numpy_loop(codes, labels, "image", "text", 1).tolist() == [pytest.approx(by_hand)]
+    assert loop_on(codes, labels).tolist() == [pytest.approx(by_hand)]
     assert by_hand == pytest.approx((1 / 2 + 2 / 3) / 2)
 
 
 def test_a_value_no_order_of_ties_gives_is_noticed():
     codes, labels = scene(3, 200, 16, 4, 1)
-    values = numpy_loop(codes, labels, "image", "text", 3)
+    values = loop_on(codes, labels)
     assert lies_within_ties(values, codes, labels, "image", "text")
     assert not lies_within_ties(values + 0.5, codes, labels, "image", "text")
