@@ -20,7 +20,8 @@ FLOORS = (
     ("options", "storage"),
     ("corpus", "features", "methods", "index", "evaluation", "client"),
     ("learning",),
-    ("runtime", "asking", "catalogue", "benchmarks"),
+    ("asking", "catalogue", "benchmarks"),
+    ("runtime",),
     ("cli",),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
