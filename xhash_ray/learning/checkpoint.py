@@ -30,6 +30,7 @@ from xhash_ray.storage import uri as places
 
 NAME = re.compile(r"^state-(\d+)-(\d+)\.safetensors$")
 KEPT = 2
+FACTS = ("identity", "position", "counts", "best", "groups", "reports")
 
 
 def tensors_of(training: Training) -> dict[str, Tensor]:
@@ -159,8 +160,11 @@ class Checkpoints:
         try:
             size = int.from_bytes(content[:8], "little")
             facts = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["facts"])
+            lacking = [name for name in FACTS if name not in facts]
+            if lacking:
+                raise ValueError(f"it lacks {', '.join(lacking)}")
             return safetensors.torch.load(content), facts
-        except (safetensors.SafetensorError, ValueError, KeyError) as error:
+        except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
             do = "Delete that file to continue from the one before"
             raise Mismatch(f"checkpoint {name} in {self.folder}", f"damaged: {error}", do) from None
 
