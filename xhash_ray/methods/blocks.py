@@ -126,6 +126,12 @@ class Memory(nn.Module):
             buffer = self.get_buffer(name)
             buffer[everywhere] = part.to(buffer.dtype)
 
+    def meet(self, rows: Int[Tensor, " n"], world: World, **values: Float[Tensor, "n _"]) -> None:
+        """Writes all kinds, but only of rows that were never written."""
+        known = self.known[rows, None]
+        kept = {name: self.get_buffer(name)[rows] for name in values}
+        self.write(rows, world, **{name: torch.where(known, kept[name], value) for name, value in values.items()})
+
     def read(self, name: str) -> Float[Tensor, "known d"]:
         """All known rows of one kind, in the order of their numbers."""
         values = self.get_buffer(name)

@@ -248,13 +248,9 @@ class SSAH(Method):
         """Writes down what all nets say of pairs that were never drawn before."""
         if bool(self.memory.known.all()):
             return
-        rows, labels = present(batch.rows), present(batch.labels)
-        kept = {name: self.memory.get_buffer(name)[rows] for name in self.memory.lengths}
         F, H = self.outputs_of("label", batch)
-        said = {"L": labels, "F_label": F, "H_label": H}
-        said |= {f"H_{name}": self.outputs_of(name, batch)[1] for name in ("image", "text")}
-        known = self.memory.known[rows, None]
-        self.memory.write(rows, world, **{name: torch.where(known, kept[name], said[name]) for name in kept})
+        codes = {f"H_{name}": self.outputs_of(name, batch)[1] for name in ("image", "text")}
+        self.memory.meet(present(batch.rows), world, L=present(batch.labels), F_label=F, H_label=H, **codes)
 
     def forward(self, batch: Batch, phase: str, world: World) -> dict[str, Tensor]:
         """The terms of one net's loss, or of the discriminators'."""
