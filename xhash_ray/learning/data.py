@@ -28,7 +28,7 @@ from xhash_ray.storage.features import (
     to_features,
     to_matrix,
 )
-from xhash_ray.storage.where import Where, filter_rows, opposite, parse_where
+from xhash_ray.storage.where import Where, filter_all, opposite, parse_where
 
 VALIDATION_ROWS = 4096  # at most so many are looked at after an epoch
 
@@ -124,29 +124,34 @@ def open_training_data(uri: str, where: str | None, validation: str | None, zero
     chosen = tuple(condition for condition in [parse_where(where)] if condition)
     held_out = tuple(condition for condition in [parse_where(validation)] if condition)
     training = (*chosen, *(opposite(condition) for condition in held_out))
-    groups, classes = count_rows(found, training)
+    validating = (*chosen, *held_out) if held_out else ()
+    groups, set_aside, classes = count_rows(found, training, validating)
     classes = max(classes, len(found.classes)) if found.has_labels else 0
     if not groups:
         raise BadInput(f"features at {uri}", "no rows", "Check the folder, --where and --validation")
-    validation_conditions = (*chosen, *held_out) if held_out else ()
-    return TrainingData(found, training, validation_conditions, groups, classes, zeros, digest_of(groups))
+    if validating and not set_aside:
+        raise BadInput(f"validation pairs of {uri}", "no rows", "Check --validation")
+    return TrainingData(found, training, validating, groups, classes, zeros, digest_of(groups))
 
 
-def count_rows(found: FeatureSet, conditions: tuple[Where, ...]) -> tuple[tuple[RowGroup, ...], int]:
-    """The row groups that hold rows which count, and the number of label classes in the whole of the files."""
-    columns = list(dict.fromkeys(["id", *(condition.column for condition in conditions)]))
+def count_rows(
+    found: FeatureSet, training: tuple[Where, ...], validating: tuple[Where, ...]
+) -> tuple[tuple[RowGroup, ...], int, int]:
+    """The row groups with training pairs, the number of validation pairs, and that of label classes in the files."""
+    for condition in (*training, *validating):
+        condition.check_column(found.tables.schema.names)
+    columns = list(dict.fromkeys(["id", *(condition.column for condition in training)]))
     columns += ["labels"] if found.has_labels and "labels" not in columns else []
-    tables.require_columns(found.tables, columns, "features")
-    groups, first, classes = [], 0, 0
+    groups, first, set_aside, classes = [], 0, 0, 0
     for file, group, _ in tables.row_groups(found.tables):
         table = next(tables.iter_row_groups(file, [group], columns))
-        classes = max(classes, largest_label(table) + 1)
-        for condition in conditions:
-            table = filter_rows(table, condition)
-        if table.num_rows:
-            groups.append(RowGroup(file, group, table.num_rows, first))
-        first += table.num_rows
-    return tuple(groups), classes
+        classes = max(classes, count_classes(table, file))
+        set_aside += filter_all(table, validating).num_rows
+        rows = filter_all(table, training).num_rows
+        if rows:
+            groups.append(RowGroup(file, group, rows, first))
+        first += rows
+    return tuple(groups), set_aside, classes
 
 
 def digest_of(groups: Sequence[RowGroup]) -> str:
@@ -159,22 +164,25 @@ def digest_of(groups: Sequence[RowGroup]) -> str:
     return digest.hexdigest()
 
 
-def largest_label(table: pa.Table) -> int:
-    """The largest label number, -1 without labels."""
+def count_classes(table: pa.Table, file: str) -> int:
+    """One more than the largest label number, 0 without labels.
+
+    Raises:
+        BadInput: for a label number below 0.
+    """
     if "labels" not in table.column_names:
-        return -1
-    largest = pc.max(pc.list_flatten(table["labels"])).as_py()
-    return -1 if largest is None else int(largest)
+        return 0
+    found = pc.min_max(pc.list_flatten(table["labels"])).as_py()
+    if found["min"] is not None and found["min"] < 0:
+        raise BadInput(f"features at {file}", f"label number {found['min']}", "Number the classes from 0")
+    return 0 if found["max"] is None else int(found["max"]) + 1
 
 
 def load(found: FeatureSet, conditions: tuple[Where, ...], classes: int, zeros: str, limit: int | None = None) -> Pairs:
     """The rows that satisfy every condition, or the first so many of them, in memory."""
     parts: list[pa.Table] = []
     for file, group, _ in tables.row_groups(found.tables):
-        part = next(tables.iter_row_groups(file, [group]))
-        for condition in conditions:
-            part = filter_rows(part, condition)
-        parts.append(part)
+        parts.append(filter_all(next(tables.iter_row_groups(file, [group])), conditions))
         if limit is not None and sum(table.num_rows for table in parts) >= limit:
             break
     table = pa.concat_tables(parts).slice(0, limit)

@@ -26,7 +26,7 @@ from xhash_ray.learning.sources import Position, order_seed
 from xhash_ray.methods.base import Batch, TrainingPairs, World
 from xhash_ray.storage import tables
 from xhash_ray.storage.features import check_zeros, to_features
-from xhash_ray.storage.where import Where, filter_rows
+from xhash_ray.storage.where import Where, filter_all
 
 WINDOW_BYTES = 64 * 2**20  # a few of them are in memory; reading them one by one costs little beside training
 SAMPLE_ROWS = 65_536
@@ -202,9 +202,7 @@ def read_pieces(
 
 def read_group(group: RowGroup, plan: StreamPlan) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Image features, text features and labels of the rows of one group that count."""
-    table = next(tables.iter_row_groups(group.file, [group.group]))
-    for condition in plan.conditions:
-        table = filter_rows(table, condition)
+    table = filter_all(next(tables.iter_row_groups(group.file, [group.group])), plan.conditions)
     features = to_features(table, group.file)
     check_zeros(features, group.file, plan.zeros)
     return features.image, features.text, multi_hot(features.labels, plan.classes)

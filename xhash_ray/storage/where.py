@@ -11,6 +11,7 @@ Conditions are data, compared with column values; nothing is evaluated as code.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -48,6 +49,12 @@ class Where:
         matches = self.remainder_matches(table) if self.modulus else self.value_matches(table)
         return pc.invert(matches) if self.negated else matches
 
+    def check_column(self, names: Sequence[str]) -> None:
+        """Raises BadInput naming the nearest column when there is no such column."""
+        if self.column not in names:
+            hint = nearest(self.column, names)
+            raise BadInput(f"--where {self.column}=...", f"no column '{self.column}'", hint)
+
     def remainder_matches(self, table: pa.Table) -> pa.BooleanArray:
         """Rows whose id's hash leaves one of the remainders."""
         if table["id"].null_count:
@@ -57,9 +64,7 @@ class Where:
 
     def value_matches(self, table: pa.Table) -> pa.BooleanArray:
         """Rows whose column holds one of the values."""
-        if self.column not in table.column_names:
-            hint = nearest(self.column, table.column_names)
-            raise BadInput(f"--where {self.column}=...", f"no column '{self.column}'", hint)
+        self.check_column(table.column_names)
         column = table[self.column]
         if pa.types.is_dictionary(column.type):
             column = column.cast(column.type.value_type)
@@ -101,6 +106,13 @@ def valid_remainders(values: tuple[str, ...], modulus: int) -> bool:
 def filter_rows(table: pa.Table, where: Where | None) -> pa.Table:
     """The rows of a table that satisfy a condition; all of them without one."""
     return table if where is None else table.filter(where.keeps(table))
+
+
+def filter_all(table: pa.Table, conditions: Sequence[Where]) -> pa.Table:
+    """The rows of a table that satisfy every one of some conditions."""
+    for condition in conditions:
+        table = filter_rows(table, condition)
+    return table
 
 
 def metadata_keeps(where: Where, ids: list[str], metadata: list[dict[str, object]]) -> np.ndarray:
