@@ -1,1 +1,1 @@
-"""What the numbers mean: relevance, average precision over ties, protocols."""
+"""What the numbers mean: relevance, tie-aware measures, published definitions, curves, the contact sheet."""

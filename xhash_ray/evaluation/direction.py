@@ -1,7 +1,7 @@
 """One direction of an evaluation: counts of tied groups from codes or from float scores, and their measures summed."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ class Sides:
 
     Attributes:
         kind: "codes" or "features".
-        queries: uint8 [q, bits / 8] or float32 [q, d].
+        queries: uint8 [q, bits / 8] or float32 [q, d], in rows of length 1 where scores are taken.
         items: uint8 [n, bits / 8] or float32 [n, d].
         query_labels: uint64 [q, words].
         labels: uint64 [n, words].
@@ -53,7 +53,11 @@ def sums_of(sides: Sides, protocol: Protocol, threads: int | None = None) -> dic
     """
     cutoffs = [*protocol.cutoffs, *curve_places(len(sides.items))]
     sums: dict[str, Any] = {"queries": len(sides.queries)}
-    parts = counts_by_distance(sides, threads) if sides.kind == "codes" else counts_by_score(sides)
+    if sides.kind == "features":
+        sides = replace(sides, queries=unit_rows(sides.queries), items=unit_rows(sides.items))
+        parts = counts_by_score(sides)
+    else:
+        parts = counts_by_distance(sides, sides.levels, threads)
     for counts in parts:
         for name, values in every_measure(counts, cutoffs, by_radius=sides.kind == "codes").items():
             sums[name] = sums.get(name, 0) + values.sum(axis=0)
@@ -66,9 +70,10 @@ def sums_of(sides: Sides, protocol: Protocol, threads: int | None = None) -> dic
     return sums
 
 
-def counts_by_distance(sides: Sides, threads: int | None) -> Iterator[Int64[np.ndarray, "q distances levels"]]:
+def counts_by_distance(
+    sides: Sides, levels: int, threads: int | None
+) -> Iterator[Int64[np.ndarray, "q distances levels"]]:
     """Counts of some queries at a time, as many as keep the counters small; at least one part."""
-    levels = sides.levels
     step = max(1, min(MAX_QUERIES, MAX_COUNTERS // ((sides.queries.shape[1] * 8 + 1) * levels)))
     for start in range(0, max(1, len(sides.queries)), step):
         part = slice(start, start + step)
@@ -90,11 +95,11 @@ def drop_own(counts: np.ndarray, codes: np.ndarray, labels: np.ndarray, sides: S
 
 def counts_by_score(sides: Sides) -> Iterator[Int64[np.ndarray, "one groups levels"]]:
     """Counts of one query at a time, its items grouped by equal cosine, highest first; at least one part."""
-    levels, items = sides.levels, unit_rows(sides.items)
+    levels = sides.levels
     if not len(sides.queries):
         yield np.zeros((0, 1, levels), dtype=np.int64)
-    for query, vector in enumerate(unit_rows(sides.queries)):
-        scores, overlap = seen_by(sides, query, -(items @ vector), sides.overlap(query))
+    for query, vector in enumerate(sides.queries):
+        scores, overlap = seen_by(sides, query, -(sides.items @ vector), sides.overlap(query))
         _, groups = np.unique(scores, return_inverse=True)
         total = int(groups.max(initial=0)) + 1
         counted = np.bincount(groups * levels + overlap, minlength=total * levels)
@@ -106,7 +111,7 @@ def overlaps_along_ranking(sides: Sides, query: int) -> Int64[np.ndarray, "one n
     if sides.kind == "codes":
         scores = np.bitwise_count(sides.items ^ sides.queries[query]).sum(axis=1, dtype=np.uint16)
     else:
-        scores = -(unit_rows(sides.items) @ unit_rows(sides.queries[query : query + 1])[0])
+        scores = -(sides.items @ sides.queries[query])
     scores, overlap = seen_by(sides, query, scores, sides.overlap(query))
     return ranked(scores[None], overlap[None])
 

@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Shaped, UInt8
 
 from xhash_ray.errors import BadInput, BadOption, Mismatch, nearest
-from xhash_ray.evaluation import average_precision, summary
-from xhash_ray.evaluation.counting import count_pairs
-from xhash_ray.evaluation.direction import Sides, sums_of, unit_rows
+from xhash_ray.evaluation import summary
+from xhash_ray.evaluation.average_precision import expected_average_precision
+from xhash_ray.evaluation.direction import Sides, counts_by_distance, sums_of, unit_rows
 from xhash_ray.evaluation.protocol import ACROSS, MODALITIES_OF, WITHIN_NAMES, Protocol
 from xhash_ray.evaluation.relevance import check_same_classes, pack_labels, widen
 
@@ -143,9 +143,11 @@ def mean_average_precision(
     """
     check_same_classes(query_labels, database_labels)
     masks = pack_labels(query_labels), pack_labels(database_labels)
-    counts = count_pairs(query_codes, database_codes, *masks, threads=threads)
-    values = average_precision.expected_average_precision(counts.sum(axis=2), counts[:, :, 1])
-    return float(values.mean()) if len(values) else 0.0
+    sides = Sides("codes", query_codes, database_codes, *masks)
+    total = 0.0
+    for counts in counts_by_distance(sides, 2, threads):
+        total += float(expected_average_precision(counts.sum(axis=2), counts[:, :, 1]).sum())
+    return total / max(1, len(query_codes))
 
 
 def measure_codes(
