@@ -10,7 +10,9 @@ import pytest
 from jaxtyping import install_import_hook
 
 # Shapes and types in signatures are checked while tests run, and cost nothing otherwise.
-install_import_hook(["xhash_ray.core", "xhash_ray.methods", "xhash_ray.evaluation"], "beartype.beartype")
+install_import_hook(
+    ["xhash_ray.core", "xhash_ray.datasets", "xhash_ray.methods", "xhash_ray.evaluation"], "beartype.beartype"
+)
 
 MISSING_PROGRAM = "missing program: "
 REPOSITORY = Path(__file__).parents[1]

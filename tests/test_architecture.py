@@ -18,7 +18,7 @@ FLOORS = (
     ("errors",),
     ("config", "telemetry", "core", "progress", "reports"),
     ("options", "storage"),
-    ("corpus", "features", "methods", "index", "evaluation", "client"),
+    ("corpus", "datasets", "features", "methods", "index", "evaluation", "client"),
     ("learning",),
     ("asking", "catalogue", "benchmarks"),
     ("runtime",),

@@ -136,7 +136,8 @@ def test_tables_of_two_options_are_not_the_same_object():
 
 @pytest.mark.parametrize(("verb", "kind"), VERBS.items())
 def test_every_verbs_options_are_described_and_keep_their_defaults(verb, kind):
-    required = {field.name: "1" for field in dataclasses.fields(kind) if is_required(field)}
+    fields = [field for field in dataclasses.fields(kind) if is_required(field)]
+    required = {field.name: field.metadata.get("choices", ("1",))[0] for field in fields}
     options = build(kind, required, f"xhash {verb}")
     again = build(kind, dataclasses.asdict(options), f"xhash {verb}")
     assert again == options

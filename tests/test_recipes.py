@@ -25,7 +25,8 @@ def test_every_recipe_holds_valid_options(path):
 
 
 def test_every_verb_has_its_job():
-    for verb in set(VERBS) - {"query", "demo", "bench hamming"}:
-        name = {"index build": "build_index", "corpus demo": "corpus_demo"}.get(verb, verb)
+    without = ("query", "demo", "bench", "methods")  # they run at a desk, not on a cluster
+    for verb in (verb for verb in VERBS if verb.split()[0] not in without):
+        name = {"index build": "build_index", "corpus demo": "corpus_demo", "import": "import_features"}.get(verb, verb)
         text = (REPOSITORY / "jobs" / f"{name}.py").read_text()
         assert "main([" + ", ".join(f'"{word}"' for word in verb.split()) + ", *sys.argv[1:]])" in text

@@ -27,6 +27,7 @@ FUNCTIONS = {
     "corpus demo": "xhash_ray.runtime.corpus:make_demo_corpus",
     "pretrain": "xhash_ray.runtime.pretraining:pretrain_clip",
     "extract": "xhash_ray.runtime.extraction:extract",
+    "import": "xhash_ray.datasets.importing:import_features",
     "train": "xhash_ray.runtime.training:train",
     "methods": "xhash_ray.catalogue:list_methods",
     "methods show": "xhash_ray.catalogue:show_method",

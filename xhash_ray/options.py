@@ -53,6 +53,27 @@ class Extract:
 
 
 @dataclass(frozen=True)
+class Import:
+    """`xhash import`: a published data set in the layout it is distributed in, as features with a split."""
+
+    layout: str = option(
+        "wiki mirflickr nuswide10 nuswide21 one-file coco-shi parts npy parquet, see datasets/layouts.py",
+        choices=("wiki", "mirflickr", "nuswide10", "nuswide21", "one-file", "coco-shi", "parts", "npy", "parquet"),
+    )
+    source: str = option("folder (or file) of the set")
+    out: str = option("folder or URI for the features")
+    split: str | None = option(
+        "files, random:QUERY:TRAIN, last:QUERY, ..., see datasets/splits.py; default: files", None
+    )
+    split_seed: int = option("of what the split draws", 1)
+    split_digest: str | None = option("SHA-256 (or its beginning) that the split must have", None)
+    image_features: str | None = option(".npy, .mat or .h5 file for the images, in the set's order", None)
+    text_features: str | None = option("the same for the texts", None)
+    dtype: str = option("of the stored features", "float32", choices=("float32", "float16"))
+    overwrite: bool = option(OVERWRITE, False)
+
+
+@dataclass(frozen=True)
 class Train:
     """`xhash train`: learns the two hash functions."""
 
@@ -235,6 +256,7 @@ VERBS: dict[str, type[Any]] = {
     "corpus demo": CorpusDemo,
     "pretrain": Pretrain,
     "extract": Extract,
+    "import": Import,
     "train": Train,
     "methods": Methods,
     "methods show": MethodsShow,
