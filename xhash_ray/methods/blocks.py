@@ -30,9 +30,9 @@ def present(rows: Tensor | None) -> Tensor:
     return rows
 
 
-def two_layers(length: int, hidden: int, bits: int) -> nn.Sequential:
+def two_layers(length: int, hidden: int, bits: int, bias: bool = True) -> nn.Sequential:
     """Linear, ReLU, Linear: the text net of the DJSRH line, and most nets after it."""
-    return nn.Sequential(nn.Linear(length, hidden), nn.ReLU(), nn.Linear(hidden, bits))
+    return nn.Sequential(nn.Linear(length, hidden), nn.ReLU(), nn.Linear(hidden, bits, bias=bias))
 
 
 def dropout(X: Float[Tensor, "n d"], share: float, training: bool, world: World) -> Float[Tensor, "n d"]:
@@ -136,3 +136,32 @@ class Memory(nn.Module):
         """All known rows of one kind, in the order of their numbers."""
         values = self.get_buffer(name)
         return values if bool(self.known.all()) else values[self.known]
+
+
+class RunningCentre(nn.Module):
+    """Outputs less their mean: over the global batch while training, a running mean afterwards.
+
+    A remedy against bits that are constant: nothing in a loss on cosines keeps an output from drifting to one side. It
+    is batch normalisation without scale and shift; a layer before it needs no bias.
+
+    Attributes:
+        mean: float32 [bits] buffer.
+    """
+
+    mean: Tensor
+
+    def __init__(self, bits: int, enabled: bool = True, momentum: float = 0.1) -> None:
+        super().__init__()
+        self.enabled, self.momentum = enabled, momentum
+        self.register_buffer("mean", torch.zeros(bits))
+
+    def forward(self, h: Float[Tensor, "n bits"], world: World | None = None) -> Float[Tensor, "n bits"]:
+        """The centred outputs; `world` is needed while training."""
+        if not self.enabled:
+            return h
+        if not self.training or world is None:
+            return h - self.mean
+        mean = world.gather(h.mean(dim=0, keepdim=True)).mean(dim=0)
+        with torch.no_grad():
+            self.mean.lerp_(mean, self.momentum)
+        return h - mean
