@@ -110,14 +110,16 @@ def bench(result: dict[str, Any]) -> str:
 def evaluations(result: dict[str, Any]) -> str:
     """Seconds and ratio per engine, and what was checked."""
     sizes = f"{result['queries']:,} queries against {result['database']:,} codes of {result['bits']} bits, both ways"
-    rows = [[row["engine"], f"{row['seconds']:,.2f}", f"{row['times_ours']:,.1f}"] for row in result["rows"]]
+    columns = ("seconds", "times_ours", "cpu_s", "cpu_times_ours")
+    rows = [[row["engine"], *(f"{row[column]:,.1f}" for column in columns)] for row in result["rows"]]
     lines = [
         f"numpy loop: scaled up from {result['sample']} queries per direction",
         f"ours: {result['first_s']:.2f} s with the compiler's start, peak memory {result['peak_mb']:,} MB, "
         f"{result['threads']} threads",
         f"the loop's values lie between our lowest and highest over ties: {result['within_ties']}",
     ]
-    return f"{sizes}\n\n" + table([["engine", "seconds", "times ours"], *rows]) + "\n\n" + "\n".join(lines)
+    head = ["engine", "seconds", "times ours", "CPU s", "times ours"]
+    return "\n\n".join([sizes, table([head, *rows]), "\n".join(lines)])
 
 
 def demo(result: dict[str, Any]) -> str:

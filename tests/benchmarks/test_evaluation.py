@@ -15,7 +15,8 @@ def test_it_compares_times_memory_and_values():
     result = bench_evaluation(BenchEvaluation(queries=6, database=500, bits=16, classes=5, sample=4, rounds=1))
     assert [row["engine"] for row in result["rows"]] == ["xhash, MAP@all", "xhash, every measure", "numpy loop"]
     assert result["rows"][0]["times_ours"] == 1
-    assert all(row["seconds"] >= 0 for row in result["rows"])
+    assert result["rows"][0]["cpu_times_ours"] == 1
+    assert all(row["seconds"] >= 0 and row["cpu_s"] >= 0 for row in result["rows"])
     assert 20 < result["peak_mb"] < 2000
     assert result["within_ties"]
     assert all(0 < value < 1 for value in result["map"].values())

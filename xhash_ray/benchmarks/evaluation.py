@@ -8,7 +8,6 @@ query does the same work. Ours runs on all queries, in a fresh process so that i
 from __future__ import annotations
 
 import json
-import statistics
 import subprocess
 import sys
 import time
@@ -36,9 +35,10 @@ def bench_evaluation(options: BenchEvaluation) -> dict[str, Any]:
 
     Returns:
         The sizes; `rows`, per engine its seconds for all queries in both directions (of the numpy loop scaled up from
-        `sample` queries a direction) and the ratio to ours; `first_s`, ours with the compiler's start; `peak_mb`, the
-        most memory our process held, its data included; `map` by direction; `within_ties`, whether the loop's average
-        precision of every sampled query lies between our lowest and highest over tie orders.
+        `sample` queries a direction), by the clock and of processor time, and the ratios to ours; `first_s`, ours with
+        the compiler's start; `peak_mb`, the most memory our process held, its data included; `map` by direction;
+        `within_ties`, whether the loop's average precision of every sampled query lies between our lowest and highest
+        over tie orders.
 
     Raises:
         BadInput: for a code length that is no multiple of 8 up to 1,024, or threads below 1.
@@ -49,13 +49,12 @@ def bench_evaluation(options: BenchEvaluation) -> dict[str, Any]:
     found = json.loads(run_alone([*size, threads, options.rounds]))
     codes, labels = scene(*size)
     sample = min(options.sample, options.queries)
-    seconds, within = 0.0, True
+    loop, within = np.zeros(2), True
     for _, source, target in DIRECTIONS:
         signs = signs_of(codes["query"][source][:sample]), signs_of(codes["database"][target])  # not timed
-        taken_s, values = timed(partial(numpy_loop, *signs, *(each.astype(np.float32) for each in labels)))
-        seconds += taken_s / sample * options.queries
+        taken, values = timed(partial(numpy_loop, *signs, *(each.astype(np.float32) for each in labels)))
+        loop += taken * options.queries / sample
         within &= lies_within_ties(values, codes, labels, source, target)
-    rows = [("xhash, MAP@all", found["map_s"]), ("xhash, every measure", found["every_s"]), ("numpy loop", seconds)]
     return {
         "queries": options.queries,
         "database": options.database,
@@ -64,12 +63,26 @@ def bench_evaluation(options: BenchEvaluation) -> dict[str, Any]:
         "threads": threads,
         "sample": sample,
         "rows": [
-            {"engine": name, "seconds": round(s, 3), "times_ours": round(s / found["map_s"], 1)} for name, s in rows
+            row("xhash, MAP@all", found["map_s"], found["map_s"]),
+            row("xhash, every measure", found["every_s"], found["map_s"]),
+            row("numpy loop", loop, found["map_s"]),
         ],
         "first_s": found["first_s"],
         "peak_mb": found["peak_mb"],
         "map": found["map"],
         "within_ties": within,
+    }
+
+
+def row(engine: str, taken: Any, ours_taken: Any) -> dict[str, Any]:
+    """One engine's seconds and ratio, by the clock and by processor time, which neighbours do not spoil."""
+    (seconds, cpu_s), (ours_seconds, ours_cpu_s) = taken, ours_taken
+    return {
+        "engine": engine,
+        "seconds": round(seconds, 3),
+        "cpu_s": round(cpu_s, 3),
+        "times_ours": round(seconds / ours_seconds, 1),
+        "cpu_times_ours": round(cpu_s / ours_cpu_s, 1),
     }
 
 
@@ -90,11 +103,11 @@ def ours(queries: int, database: int, bits: int, classes: int, seed: int, thread
             for name, source, target in DIRECTIONS
         }
 
-    first_s, found = timed(lambda: both(mean_average_precision))
+    first, found = timed(lambda: both(mean_average_precision))
     line = {
-        "first_s": round(first_s, 3),
-        "map_s": statistics.median(timed(lambda: both(mean_average_precision))[0] for _ in range(rounds)),
-        "every_s": statistics.median(timed(lambda: both(measure_codes))[0] for _ in range(rounds)),
+        "first_s": round(first[0], 3),
+        "map_s": np.median([timed(lambda: both(mean_average_precision))[0] for _ in range(rounds)], axis=0).tolist(),
+        "every_s": np.median([timed(lambda: both(measure_codes))[0] for _ in range(rounds)], axis=0).tolist(),
         "map": {name: round(value, 5) for name, value in found.items()},
         "peak_mb": round(peak_bytes() / 1e6),
     }
@@ -113,11 +126,11 @@ def peak_bytes() -> int:
     return used if sys.platform == "darwin" else used * 1024
 
 
-def timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    """Seconds a call took, and what it returned."""
-    started_s = time.perf_counter()
+def timed(work: Callable[[], Any]) -> tuple[np.ndarray, Any]:
+    """Seconds a call took, by the clock and of processor time, float64 [2]; and what it returned."""
+    started = np.array([time.perf_counter(), time.process_time()])
     result = work()
-    return time.perf_counter() - started_s, result
+    return np.array([time.perf_counter(), time.process_time()]) - started, result
 
 
 def scene(
