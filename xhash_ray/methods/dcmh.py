@@ -24,8 +24,8 @@ Where we differ, and why
  4. `balance`: few pairs share a label (7 in 100 of products), and the likelihood as published is served best by
     outputs far from most others. Similar and dissimilar pairs weigh the same here.
  5. `thresholds`: codes change sign at each bit's median over the training pairs, not at zero.
- 6. eta is 0.001, not 1: the sum over all pairs follows the net with a delay of an epoch, and at 1 a pass overshoots. The
-    thresholds balance the bits.
+ 6. eta is 0.001, not 1: the sum over all pairs follows the net with a delay of an epoch, and at 1 a pass overshoots.
+    The thresholds balance the bits.
  7. A pass draws every pair once; the authors draw each batch anew from all pairs.
     Memory: N (3 bits + classes) numbers; time grows with N^2.
 """

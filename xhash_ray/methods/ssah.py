@@ -103,7 +103,7 @@ class Settings:
     image_passes: int = option("passes of the image net's first round", 12, source="ours; authors' code at most 15")
     text_passes: int = option("passes of the text net's first round", 12, source="ours; authors' code at most 15")
     batch_size: int = option("pairs in a global batch", 128, source=RELEASED)
-    label_rate: float = option("of Adam, label net, first round", 3e-3, source="ours; authors' code 10^-2")
+    label_rate: float = option("of Adam, label net, first round", 1e-3, source="ours; authors' code 10^-2")
     discriminator_rate: float = option("of Adam, discriminators, first round", 1e-3, source=RELEASED)
     image_rate: float = option("of Adam, image net, first round", 3e-3, source="ours; authors' code 10^-4.5")
     text_rate: float = option("of Adam, text net, first round", 3e-3, source="ours; authors' code 10^-3.5")
