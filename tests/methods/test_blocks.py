@@ -1,9 +1,18 @@
 """What papers share: batch normalisation and dropout that do not depend on the number of workers."""
 
+import pytest
 import torch
 
 from xhash_ray.methods.base import World
-from xhash_ray.methods.blocks import GlobalBatchNorm, cosine, dropout, modal_similarity, share_a_label
+from xhash_ray.methods.blocks import (
+    GlobalBatchNorm,
+    RunningCentre,
+    cosine,
+    dropout,
+    modal_similarity,
+    neighbourhood_similarity,
+    share_a_label,
+)
 
 
 class Worker(World):
@@ -52,3 +61,21 @@ def test_similarities_by_hand():
 def test_rows_share_a_label_where_they_have_one_in_common():
     L = torch.tensor([[1.0, 0, 1], [0, 1, 0], [0, 0, 1], [0, 0, 0]])
     assert share_a_label(L, L).tolist() == [[1, 0, 1, 0], [0, 1, 0, 0], [1, 0, 1, 0], [0, 0, 0, 0]]
+
+
+@pytest.mark.parametrize("signed", [(False, False), (True, False), (False, True), (True, True)])
+@pytest.mark.parametrize("n", [4, 40])
+def test_neighbourhoods_are_compared_alike_whatever_the_size_of_the_batch(signed, n):
+    generator = torch.Generator().manual_seed(n)
+    F_I, F_T = (torch.randn(n, d, generator=generator, dtype=torch.float64) for d in (7, 5))
+    expected = cosine(modal_similarity(F_I, signed[0]), modal_similarity(F_T, signed[1]))
+    assert torch.allclose(neighbourhood_similarity(F_I, F_T, signed), expected, atol=1e-9)
+
+
+def test_centred_outputs_have_no_mean_and_keep_a_running_one():
+    centre = RunningCentre(3, momentum=0.5)
+    h = torch.tensor([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]])
+    assert centre(h, World()).mean(dim=0).abs().max() == 0
+    assert torch.equal(centre.mean, torch.tensor([1.0, 1.0, 1.0]))
+    assert torch.equal(centre.eval()(h), h - 1)
+    assert RunningCentre(3, enabled=False)(h, World()) is h

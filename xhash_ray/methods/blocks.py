@@ -19,6 +19,29 @@ def modal_similarity(F: Float[Tensor, "n d"], signed: bool) -> Float[Tensor, "n 
     return S if signed else 2 * S - 1
 
 
+def neighbourhood_similarity(
+    F_I: Float[Tensor, "n d_I"], F_T: Float[Tensor, "n d_T"], signed: tuple[bool, bool]
+) -> Float[Tensor, "n n"]:
+    """S_C of JDSH and CFRH: cosine of row i of S_I with row j of S_T.
+
+    In batches larger than the features are long, S_I and S_T are taken apart: with X unit rows, S = a X X' - b, and
+    products of two such matrices need no n x n x n multiplication (n^2 d instead; the same numbers).
+    """
+    if len(F_I) <= max(F_I.shape[1], F_T.shape[1]):
+        return cosine(modal_similarity(F_I, signed[0]), modal_similarity(F_T, signed[1]))
+    (X, a, b), (Y, c, e) = taken_apart(F_I, signed[0]), taken_apart(F_T, signed[1])
+    x, y = X @ X.sum(dim=0), Y @ Y.sum(dim=0)  # sums of the rows of X X' and Y Y'
+    product = a * c * (X @ (X.T @ Y)) @ Y.T - a * e * x[:, None] - b * c * y + b * e * len(X)
+    norms_I = (a * a * ((X @ (X.T @ X)) * X).sum(dim=1) - 2 * a * b * x + b * b * len(X)).clamp(min=1e-12).sqrt()
+    norms_T = (c * c * ((Y @ (Y.T @ Y)) * Y).sum(dim=1) - 2 * c * e * y + e * e * len(Y)).clamp(min=1e-12).sqrt()
+    return product / (norms_I[:, None] * norms_T)
+
+
+def taken_apart(F: Float[Tensor, "n d"], signed: bool) -> tuple[Float[Tensor, "n d"], float, float]:
+    """X, a, b of modal_similarity(F) = a X X' - b."""
+    return (normalize(F), 1.0, 0.0) if signed else (normalize(F), 2.0, 1.0)
+
+
 def share_a_label(L: Float[Tensor, "n c"], M: Float[Tensor, "m c"]) -> Float[Tensor, "n m"]:
     """1 where two rows of zeros and ones have a one in common, else 0."""
     return (L @ M.T > 0).to(L.dtype)
@@ -41,6 +64,20 @@ def dropout(X: Float[Tensor, "n d"], share: float, training: bool, world: World)
         return X
     kept = torch.rand(world.size * X.shape[0], X.shape[1], device=X.device) >= share
     return X * world.own(kept) / (1 - share)
+
+
+class DropoutNet(nn.Module):
+    """Linear, ReLU, dropout over the global batch, Linear."""
+
+    def __init__(self, length: int, hidden: int, bits: int, share: float, bias: bool = True) -> None:
+        super().__init__()
+        self.hidden, self.last, self.share = nn.Linear(length, hidden), nn.Linear(hidden, bits, bias=bias), share
+
+    def forward(self, X: Float[Tensor, "n d"], world: World | None = None) -> Float[Tensor, "n bits"]:
+        """Outputs; `world` is needed while training."""
+        Z = torch.relu(self.hidden(X))
+        outputs: Tensor = self.last(Z if world is None else dropout(Z, self.share, self.training, world))
+        return outputs
 
 
 class GlobalBatchNorm(nn.Module):

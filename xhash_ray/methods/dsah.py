@@ -1,7 +1,7 @@
 """DSAH: deep semantic-alignment hashing (Yang, Wu, Zhang, Wang, Tao, Cao; ICMR 2020).
 
 Paper        https://doi.org/10.1145/3372278.3390673
-Author code  github.com/idealwhite/DSAH-style repositories could not be found again; constants as noted from it earlier
+Author code  read for its constants at an earlier time, could not be found again
 
 Codes reconstruct a similarity made from both modalities; what text and image say of each other is aligned in three
 ways: a pair's two codes agree, the two cross-modal similarity matrices are each other's transpose, and a code can be
