@@ -36,6 +36,8 @@ bench: setup
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --constraint deploy/constraints.txt --editable ".[bench]"
 	$(BIN)/xhash bench hamming --codes 1000000 --bits 64 --queries 1,64 --against faiss,numpy
 	$(BIN)/xhash bench hamming --codes 1000000 --bits 128 --queries 1,64 --against faiss,numpy
+	$(BIN)/xhash bench evaluation
+	$(BIN)/xhash bench training --pairs 100000 --epochs 2
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
