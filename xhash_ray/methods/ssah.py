@@ -40,7 +40,8 @@ Where we differ, and why
  6. The memories start with what the untrained nets say of a pair when it is first drawn, not with random numbers.
     Memory: N (256 + 3 bits + classes) numbers; time grows with N^2.
  7. `balance`: of 5,000 products 7 pairs in 100 share a label, and the terms as published are served best by codes far
-    from most others: 31 of 64 image bits repeat another. Similar and dissimilar pairs weigh the same here.
+    from most others: 31 and 45 of 64 image bits repeated others in two trials. Similar and dissimilar pairs weigh the
+    same here.
  8. `thresholds`: an image net unsure of the class says nearly the same of all images, and the signs lose what little
     differs. Codes change sign at each bit's median over the training pairs.
  9. The discriminators' last layers have no bias: features of either kind are equally many.
