@@ -15,7 +15,7 @@ from xhash_ray.methods.jdsh import PUBLISHED, Settings, Thresholds, fit_threshol
 
 Rows = list[list[float]]
 SETTINGS = Settings()
-UNUSUAL = Settings(alpha=0.4, beta=0.3, lambda_=0.3, mu=1.1, intra=0.7, weight_left=0.2, weight_right=0.3)
+UNUSUAL = Settings(alpha=0.4, beta=0.3, lambda_=0.3, mu=1.1, intra=0.7, pairs=0.6, weight_left=0.2, weight_right=0.3)
 
 
 def inner(x: list[float], y: list[float]) -> float:
@@ -74,7 +74,7 @@ def loss_oracle(image_outputs: Rows, text_outputs: Rows, wanted: Rows, a: float,
         "intra_text": s.intra * mean_square(b_text, b_text, wanted),
         "inter_image_text": mean_square(b_image, b_text, wanted),
         "inter_text_image": mean_square(b_text, b_image, wanted),
-        "pairs": -sum(inner(x, y) for x, y in zip(b_image, b_text, strict=True)) / len(b_image),
+        "pairs": -s.pairs * sum(inner(x, y) for x, y in zip(b_image, b_text, strict=True)) / len(b_image),
     }
 
 
@@ -87,7 +87,7 @@ def random_features(seed: int, n: int, *lengths: int) -> list[torch.Tensor]:
 def small_jdsh(s: Settings) -> torch.nn.Module:
     """JDSH of 8 bits for features of 5 and 4 numbers, in double precision."""
     torch.manual_seed(1)
-    changed = {name: getattr(s, name) for name in ("alpha", "beta", "lambda_", "mu", "intra")}
+    changed = {name: getattr(s, name) for name in ("alpha", "beta", "lambda_", "mu", "intra", "pairs")}
     weights = {"weight_left": s.weight_left, "weight_right": s.weight_right}
     return methods.create("jdsh", Shape(8, 5, 4), {**changed, **weights, "hidden": 6}).double()
 

@@ -13,7 +13,7 @@ Symbols      F_I, F_T      features of a batch, n x d_I and n x d_T
              S_C           cosine of row i of S_I with row j of S_T, symmetrised
              S             alpha S_I + beta S_T + lambda S_C, weighted, times mu
              B_I, B_T      relaxed codes tanh(a h), rows normalised to length 1;  a = sqrt(epoch + 1)
-Loss         L = intra (|B_I B_I' - S|^2 + |B_T B_T' - S|^2) + |B_I B_T' - S|^2 + |B_T B_I' - S|^2 - <B_I, B_T>
+Loss         L = intra (|B_I B_I' - S|^2 + |B_T B_T' - S|^2) + |B_I B_T' - S|^2 + |B_T B_I' - S|^2 - pairs <B_I, B_T>
              with |.|^2 the mean square over the n x n entries and <.,.> the mean over the n pairs
 
 Where we differ, and why
@@ -71,6 +71,7 @@ class Settings:
     lambda_: float = option("weight of S_C", 0.4, source=AUTHORS)
     mu: float = option("scale of S", 1.4, source=AUTHORS)
     intra: float = option("weight of the terms inside one modality", 0.1, source=AUTHORS)
+    pairs: float = option("weight of the agreement of a pair's codes", 1.0, source=AUTHORS)
     weight_left: float = option("L1, strength of the weighting of dissimilar pairs", 0.1, source=AUTHORS)
     weight_right: float = option("L2, strength of the weighting of similar pairs", 0.2, source=AUTHORS)
     thresholds: str = option(
@@ -126,7 +127,7 @@ class JDSH(Method):
 
     paper = "Liu et al., Joint-modal Distribution-based Similarity Hashing, SIGIR 2020"
     year = 2020
-    against_collapse = "nothing beyond centred inputs"
+    against_collapse = "a pair's two codes are drawn together (`pairs`); inputs are centred"
     settings_type = Settings
     settings: Settings
     thresholds: Tensor
@@ -186,7 +187,7 @@ class JDSH(Method):
             "intra_text": self.settings.intra * mse_loss(B_T @ all_T.T, S),
             "inter_image_text": mse_loss(B_I @ all_T.T, S),
             "inter_text_image": mse_loss(B_T @ all_I.T, S),
-            "pairs": -(B_I * B_T).sum(dim=1).mean(),
+            "pairs": -self.settings.pairs * (B_I * B_T).sum(dim=1).mean(),
         }
 
     def image_outputs(self, image: Float[Tensor, "n d_I"]) -> Float[Tensor, "n bits"]:
