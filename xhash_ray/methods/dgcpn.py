@@ -25,6 +25,9 @@ Where we differ, and why
  3. Signed features are centred and A_I = (1 + cosine) / 2; others have the paper's plain cosine.
  4. The text step sees the image net after its step, and each phase has a momentum of its own.
  5. Features are given (the authors' are VGG19's fc7), centred and scaled before the nets.
+ 6. Outputs are centred by a running mean (`centre`): without, 2 and 3 of 16 bits are stuck on wiki, 3 and 3 on fashion.
+ 7. Half of A is text; the authors' 0.01 leaves it to the images, and held-out pairs were found worse. Narrower
+    nets, less dropout, larger batches and fewer epochs; the last epoch is kept, without early stopping.
 """
 
 import dataclasses
@@ -48,18 +51,20 @@ AUTHORS = "authors' code, MIRFlickr-25K"
 class Settings:
     """DGCPN's settings."""
 
-    a1: float = option("share of the texts in A", 0.01, source=AUTHORS)
+    a1: float = option("share of the texts in A", 0.5, source="ours: measured on held-out pairs; authors' 0.01")
     a2: float = option("share of the coherence in S", 0.3, source=AUTHORS)
     neighbours: float = option("share of the training set that a pair keeps as neighbours", 0.4, source=AUTHORS)
     scale: float = option("of the coherence: 1 is two pairs with half their neighbours in common", 2.0, source=AUTHORS)
     target: float = option("what the cosine of a pair's two codes is drawn to", 1.5, source=AUTHORS)
     alpha: float = option("weight of the terms that reproduce S", 1.0, source=AUTHORS)
     beta: float = option("weight of the consistency between modalities", 1.0, source=AUTHORS)
-    dropout: float = option("share of hidden units dropped", 0.5, source=AUTHORS)
+    dropout: float = option(
+        "share of hidden units dropped", 0.2, source="ours: measured on held-out pairs; authors' 0.5"
+    )
     centre: bool = option("centre outputs by a running mean", True, source="ours, against collapse")
-    hidden: int = option("units of either net's hidden layer", 4096, source=AUTHORS)
-    epochs: int = option("passes over the training set", 100, source=AUTHORS)
-    batch_size: int = option("pairs in a global batch", 32, source=AUTHORS)
+    hidden: int = option("units of either net's hidden layer", 1024, source="ours, for time; authors' 4096")
+    epochs: int = option("passes over the training set", 20, source="ours, for time; authors' 100, stopped early")
+    batch_size: int = option("pairs in a global batch", 64, source="ours, for time; authors' 32")
     learning_rate: float = option("of SGD, both nets", 0.005, source=AUTHORS)
     momentum: float = option("of SGD", 0.9, source=AUTHORS)
     weight_decay: float = option("of SGD", 5e-4, source=AUTHORS)
@@ -87,7 +92,7 @@ class DGCPN(Method):
     year = 2021
     needs_all_rows = True
     phases = ("joint", "image", "text")
-    against_collapse = "nothing beyond centred inputs"
+    against_collapse = "outputs are centred by a running mean"
     settings_type = Settings
     settings: Settings
     P: Tensor
