@@ -20,11 +20,13 @@ Loss         L = delta (|B_I B_I' - S|^2 + |B_T B_T' - S|^2)                    
 Where we differ, and why
  1. The paper's tables and values are in no public source that could be read: the figure of its repository gives the
     architecture and the three losses; beta, gamma, eta, mu, delta and phi are those of its authors' sister methods
-    (CAGAN, MOED). phi was looked at on validation pairs (a tenth of the training pairs, no queries): it gains little.
+    (CAGAN, MOED), phi and the centring were chosen on validation pairs (a tenth of the training pairs of two sets, no
+    queries). phi = .15 costs .10 MAP on product photos and gains .004 on Wikipedia: .01 keeps the term alive.
  2. The agreement of a pair's codes (-<B_I, B_T>) is taken from JDSH, whose line this is.
- 3. Encoders have one hidden layer of `hidden` units (CCAH, the same group: 1024), decoders are linear.
+ 3. Encoders have one hidden layer of `hidden` units (CAGAN's), decoders are linear. 1024 units cost .03 MAP.
  4. Signed features (CLIP) are centred and their similarity is the cosine, as in JDSH: else all pairs count as alike.
- 5. Short codes: outputs are centred by a running mean (`centre`), as nothing else keeps a bit from being constant.
+ 5. `centre` centres outputs by a running mean, as batch normalisation would. Off: it costs .08 MAP on product photos at
+    64 bits, and the agreement of a pair's codes keeps short codes from collapsing without it.
 """
 
 import dataclasses
@@ -51,10 +53,10 @@ class Settings:
     eta: float = option("weight of S_C", 0.3, source=SISTER)
     mu: float = option("scale of S", 1.4, source=SISTER)
     delta: float = option("weight of the intra-modal terms", 0.1, source=SISTER)
-    phi: float = option("weight of the reconstruction of features", 0.15, source=SISTER)
-    centre: bool = option("centre outputs by a running mean", True, source="ours, against collapse")
-    hidden: int = option("units of either encoder's hidden layer", 1024, source="CCAH, the same group, read")
-    epochs: int = option("passes over the training set", 60, source="ours; sister methods 10 to 20 on CLIP features")
+    phi: float = option("weight of the reconstruction of features", 0.01, source="ours, validation; CAGAN .15")
+    centre: bool = option("centre outputs by a running mean", False, source="ours, validation")
+    hidden: int = option("units of either encoder's hidden layer", 4096, source=SISTER)
+    epochs: int = option("passes over the training set", 20, source=SISTER)
     batch_size: int = option("pairs in a global batch", 64, source="ours; sister methods 32")
     learning_rate: float = option("of SGD, all nets", 0.01, source=SISTER)
     momentum: float = option("of SGD", 0.9, source=SISTER)
@@ -69,7 +71,7 @@ class CFRH(Method):
     )
     year = 2023
     training_only = ("image_decoder", "text_decoder")
-    against_collapse = "outputs are centred by a running mean; decoders ask a code to tell pairs apart"
+    against_collapse = "the agreement of a pair's codes rewards codes that differ between pairs; `centre` on request"
     settings_type = Settings
     settings: Settings
 
