@@ -40,7 +40,7 @@ from torch.nn.functional import mse_loss, normalize
 
 from xhash_ray.config import option
 from xhash_ray.methods.base import Batch, Method, Shape, TrainingPairs, World
-from xhash_ray.methods.blocks import cosine, modal_similarity, two_layers
+from xhash_ray.methods.blocks import modal_similarity, neighbourhood_similarity, two_layers
 
 HISTOGRAM_BINS = 200
 FITTING_BATCHES = 32
@@ -96,7 +96,7 @@ def joint_similarity(
 ) -> Float[Tensor, "n n"]:
     """Joint-modal similarity, section 3.2: alpha S_I + beta S_T + lambda S_C."""
     S_I, S_T = modal_similarity(F_I, signed[0]), modal_similarity(F_T, signed[1])
-    S_C = cosine(S_I, S_T)
+    S_C = neighbourhood_similarity(F_I, F_T, signed)
     return settings.alpha * S_I + settings.beta * S_T + settings.lambda_ * (S_C + S_C.T) / 2
 
 
