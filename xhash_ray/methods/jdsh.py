@@ -23,8 +23,8 @@ Where we differ, and why
     S is made from the features as they are when none is negative, as in the paper (ReLU outputs, word counts: zero
     means absence). Features with negative values (CLIP) are centred first and S_I = cos: their raw cosines lie so
     close together that every pair counts as similar and all codes collapse into one.
- 3. DSDW's thresholds are fitted to the features at hand, from batches as large as those trained on: a normal
-    left of the histogram's peak, a Laplace right of it. The authors ship the numbers of two data sets and no
+ 3. DSDW's thresholds are fitted to the features at hand, from batches as large as those trained on (up to 512 pairs): a
+    normal left of the histogram's peak, a Laplace right of it. The authors ship the numbers of two data sets and no
     estimator; `thresholds = "mirflickr" | "nuswide"` selects those.
  4. In a batch shared by several workers, each computes its rows of S against all columns.
 """
@@ -43,7 +43,7 @@ from xhash_ray.methods.base import Batch, Method, Shape, TrainingPairs, World
 from xhash_ray.methods.blocks import modal_similarity, neighbourhood_similarity, two_layers
 
 HISTOGRAM_BINS = 200
-FITTING_BATCHES = 32
+FITTING_BATCHES, FITTING_ROWS = 32, 512  # 8 million similarities tell a distribution
 AUTHORS = "authors' code, MIRFlickr-25K"
 
 
@@ -146,7 +146,7 @@ class JDSH(Method):
         if self.settings.thresholds != "fitted":
             self.thresholds.copy_(torch.tensor(PUBLISHED[self.settings.thresholds]))
             return
-        n = min(self.settings.batch_size, len(image))
+        n = min(self.settings.batch_size, FITTING_ROWS, len(image))
         generator = torch.Generator().manual_seed(seed)
         off_diagonal = ~torch.eye(n, dtype=torch.bool)
         samples = []
