@@ -17,7 +17,7 @@ from xhash_ray.methods.base import Shape
 from xhash_ray.options import VERBS
 
 RECIPES = sorted((REPOSITORY / "jobs" / "recipes").rglob("*.toml"))
-OF_METHODS = [path for path in RECIPES if path.parent.name != "recipes"]  # jobs/recipes/<data set>/<method>.toml
+OF_METHODS = [path for path in RECIPES if path.parent.name not in ("recipes", "fast")]  # <data set>/<method>.toml
 TABLES = {verb.replace(" ", "-"): options for verb, options in VERBS.items()}
 
 
