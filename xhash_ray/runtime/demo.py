@@ -73,7 +73,7 @@ def demo(options: Demo) -> dict[str, Any]:
 def build_stages(options: Demo, root: str) -> dict[str, dict[str, Any]]:
     """Runs every stage up to the index; results by stage."""
     weights = f"{root}/clip.safetensors"
-    held_out = {"queries_where": "split=query", "database_where": "split=database"}
+    held_out: dict[str, Any] = {"queries_where": "split=query", "database_where": "split=database"}
     return {
         "corpus": make_demo_corpus(
             CorpusDemo(out=f"{root}/corpus", pairs=options.pairs, seed=options.seed, overwrite=True)
