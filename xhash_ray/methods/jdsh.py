@@ -27,6 +27,12 @@ Where we differ, and why
     normal left of the histogram's peak, a Laplace right of it. The authors ship the numbers of two data sets and no
     estimator; `thresholds = "mirflickr" | "nuswide"` selects those.
  4. In a batch shared by several workers, each computes its rows of S against all columns.
+ 5. The weight of <B_I, B_T> is a setting; 1 is the authors'. It is what carries short codes: at 16 bits, without it,
+    MAP on fashion fell from .59 to .25 (validation pairs, 25 epochs, 512 hidden units) though no bit was stuck.
+
+Faster       batch_size = 256, learning_rate = 0.05, hidden = 1024: a sixth of the processor time of the defaults, MAP
+             .668 for .669 on validation pairs of fashion at 64 bits (one seed). A batch of 256 at rate 0.08 and 4096
+             units: .658.
 """
 
 import dataclasses
