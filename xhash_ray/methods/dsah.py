@@ -1,7 +1,7 @@
-"""DSAH: deep semantic-alignment hashing (Yang, Wu, Zhang, Wang, Tao, Cao; ICMR 2020).
+"""DSAH: deep semantic-alignment hashing (Yang, Wu, Zhang, Zhang, Li, Wang; ICMR 2020).
 
 Paper        https://doi.org/10.1145/3372278.3390673
-Author code  read for its constants at an earlier time, could not be found again
+Author code  github.com/idejie/DSAH (read for its constants, not copied)
 
 Codes reconstruct a similarity made from both modalities; what text and image say of each other is aligned in three
 ways: a pair's two codes agree, the two cross-modal similarity matrices are each other's transpose, and a code can be
