@@ -108,8 +108,8 @@ class GlobalBatchNorm(nn.Module):
             variance = world.gather((X - mean).square().mean(dim=0, keepdim=True)).mean(dim=0)
             with torch.no_grad():
                 n = X.shape[0] * world.size
-                self.mean.lerp_(mean, self.momentum)
-                self.variance.lerp_(variance * n / max(n - 1, 1), self.momentum)
+                self.mean.lerp_(mean.to(self.mean.dtype), self.momentum)
+                self.variance.lerp_(variance.to(self.variance.dtype) * n / max(n - 1, 1), self.momentum)
         return (X - mean) / (variance + self.epsilon).sqrt() * self.weight + self.bias
 
 
@@ -200,5 +200,5 @@ class RunningCentre(nn.Module):
             return h - self.mean
         mean = world.gather(h.mean(dim=0, keepdim=True)).mean(dim=0)
         with torch.no_grad():
-            self.mean.lerp_(mean, self.momentum)
+            self.mean.lerp_(mean.to(self.mean.dtype), self.momentum)
         return h - mean

@@ -123,7 +123,7 @@ class CLIP4Hashing(Method):
     def follow(self, all_I: Float[Tensor, "n bits"], all_T: Float[Tensor, "n bits"]) -> None:
         """Moves the middles towards those of this batch."""
         for middle, h in ((self.image_middle, all_I), (self.text_middle, all_T)):
-            middle.lerp_((h.amax(dim=0) + h.amin(dim=0)) / 2, MOMENTUM)
+            middle.lerp_((h.amax(dim=0) + h.amin(dim=0)).to(middle.dtype) / 2, MOMENTUM)
 
     def image_hidden(self, image: Float[Tensor, "n d_I"]) -> Float[Tensor, "n bits"]:
         """h of images, before any decision."""
