@@ -6,6 +6,7 @@ given is a plan, and `OrderedWindows` makes of it one data set per worker for ho
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +16,7 @@ import ray
 import ray.data
 import ray.train
 
+from xhash_ray.errors import XhashError
 from xhash_ray.learning.checkpoint import NAME, Checkpoints
 from xhash_ray.learning.sources import Position
 from xhash_ray.learning.streaming import StreamPlan, Window, read_window, windows_from
@@ -22,6 +24,7 @@ from xhash_ray.storage.features import from_matrix
 
 READING_TASKS = 2  # per worker
 AHEAD = 1  # windows that wait for a worker
+FAILURE = "failure"  # column of what a reading task raised
 CPUS_PER_TASK = 0.5  # a window is read far faster than it is trained on
 
 
@@ -67,13 +70,13 @@ def windows_of(plan: Any, waiting: list[tuple[int, int]], lanes: range) -> ray.d
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
     context.target_max_block_size = None  # a window is one block, however large: parts of it would be taken for windows
-    items = [{"passes": passes, "window": window} for passes, window in waiting]
-    dataset = ray.data.from_items(items or [{"passes": -1, "window": 0}], override_num_blocks=max(1, len(items)))
+    items = [{"passes": passes, "window": window} for passes, window in waiting] or [{"passes": -1, "window": 0}]
+    dataset = ray.data.from_items(items, override_num_blocks=len(items))
     return dataset.map_batches(
         WindowTask(plan, lanes),
         batch_size=1,
         batch_format="pyarrow",
-        compute=ray.data.TaskPoolStrategy(size=READING_TASKS),
+        compute=ray.data.TaskPoolStrategy(size=min(READING_TASKS, len(items))),
         num_cpus=CPUS_PER_TASK,
     )
 
@@ -85,9 +88,15 @@ class WindowTask:
         self.plan, self.lanes = plan, lanes
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """One row that names a window becomes the window's rows."""
+        """One row that names a window becomes the window's rows.
+
+        Errors of this project travel as data: Ray Data makes a text of what its tasks raise.
+        """
         asked = batch.to_pylist()[0]
-        return to_table(read_window(ray.get(self.plan), asked["passes"], asked["window"], self.lanes))
+        try:
+            return to_table(read_window(ray.get(self.plan), asked["passes"], asked["window"], self.lanes))
+        except XhashError as error:
+            return pa.table({FAILURE: [pickle.dumps(error)]})
 
 
 def to_table(window: Window) -> pa.Table:
@@ -120,6 +129,10 @@ def to_window(table: pa.Table) -> Window:
 
 def shard_windows(start: Position, passes: int) -> Iterator[Window]:
     """This worker's windows, as `Streamed` wants them."""
+    if start.passes >= passes:  # a data set cannot be empty: there is one, but nothing to read
+        return
     shard = ray.train.get_dataset_shard("train")
     for table in shard.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=AHEAD):
+        if FAILURE in table.column_names:
+            raise pickle.loads(table[FAILURE][0].as_py())
         yield to_window(table)

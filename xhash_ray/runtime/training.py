@@ -14,10 +14,10 @@ import ray.data
 import ray.train
 import safetensors.numpy
 import torch
-from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError, UserCallback
 from ray.train.torch import TorchTrainer
 
-from xhash_ray.errors import XhashError
+from xhash_ray.errors import BadInput, XhashError
 from xhash_ray.learning.data import Pairs
 from xhash_ray.learning.history import History
 from xhash_ray.learning.loop import schedule
@@ -107,6 +107,7 @@ def spread(plan: Plan, pairs: Pairs | None, mailbox: Any) -> Outcome:
             storage_path=path,
             storage_filesystem=filesystem,
             failure_config=FailureConfig(max_failures=options.max_failures),
+            callbacks=[NoSecondTry()],
         ),
         datasets={"train": ray.data.from_items([0])} if plan.streamed else None,  # a name: see OrderedWindows
         dataset_config=ordered_windows(plan) if plan.streamed else None,
@@ -180,13 +181,32 @@ class StepLines:
             self.mail({"passes": position.passes, "step": position.steps, "steps": steps})
 
 
+class NoSecondTry(UserCallback):
+    """Ends a training whose worker says that what was given cannot be used: another try would say the same."""
+
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+        """Called by Ray Train's controller, which ends the training when this raises."""
+        for error in worker_exceptions.values():
+            known = known_error(error)
+            if isinstance(known, BadInput):
+                raise known
+
+
+def known_error(error: BaseException) -> XhashError | None:
+    """The error of this project inside whatever Ray wrapped around it."""
+    for inner in (getattr(error, "cause", None), error.__cause__):
+        found = known_error(inner) if isinstance(inner, BaseException) else None
+        if found:
+            return found
+    return error if isinstance(error, XhashError) else None
+
+
 def training_error(error: TrainingFailedError) -> XhashError:
     """The worker's own error where there is one, the last line of the failure otherwise."""
-    causes = list(getattr(error, "worker_failures", {}).values())
-    for cause in causes:
-        for known in (cause, getattr(cause, "cause", None), cause.__cause__):
-            if isinstance(known, XhashError):
-                return known
+    causes = [*getattr(error, "worker_failures", {}).values(), *filter(None, [getattr(error, "controller_failure", 0)])]
+    known = next(filter(None, map(known_error, causes)), None)
+    if known:
+        return known
     lines = [line for line in str(causes[0] if causes else error).splitlines() if line.strip()]
     return XhashError("training", lines[-1].strip()[:300], "See the run folder for the workers' logs")
 

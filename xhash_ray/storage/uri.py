@@ -16,9 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+import fsspec.asyn
+import fsspec.exceptions
 import pyarrow.fs
 
 from xhash_ray.errors import BadInput, Unreachable, XhashError
+
+# A server that accepts and never answers is given up after five minutes; s3fs tries each five times as often. By
+# default that takes 25.
+S3_PATIENCE = {"connect_timeout": 10, "read_timeout": 20, "retries": {"total_max_attempts": 3}}
+WRITE_PATIENCE_S = 300.0
+SLOWEST_WRITE = 2**20  # bytes per second
 
 
 def scheme_of(uri: str) -> str:
@@ -85,7 +93,7 @@ def fsspec_filesystem(uri: str) -> fsspec.AbstractFileSystem:
     scheme = scheme_of(uri)
     try:
         if scheme == "s3":
-            return fsspec.filesystem("s3", use_listings_cache=False)
+            return fsspec.filesystem("s3", use_listings_cache=False, config_kwargs=S3_PATIENCE)
         return fsspec.filesystem(scheme)
     except (ValueError, ImportError) as error:
         raise BadInput(f"reading {uri}", str(error), "Use a path, s3://, or install that fsspec scheme") from None
@@ -188,7 +196,21 @@ def write_bytes(uri: str, content: bytes) -> None:
         if is_local(uri):
             write_local(Path(normalise(uri)), content)
         else:
-            fsspec_filesystem(uri).pipe_file(uri, content)
+            write_remote(uri, content)
+
+
+def write_remote(uri: str, content: bytes) -> None:
+    """Writes an object, or gives up: the S3 client waits for leave to send ("100 Continue") without any timeout."""
+    filesystem = fsspec_filesystem(uri)
+    if not filesystem.async_impl:
+        filesystem.pipe_file(uri, content)
+        return
+    patience_s = WRITE_PATIENCE_S + len(content) / SLOWEST_WRITE
+    try:
+        fsspec.asyn.sync(filesystem.loop, filesystem._pipe_file, uri, content, timeout=patience_s)
+    except fsspec.exceptions.FSTimeoutError:
+        found = f"no answer in {patience_s:.0f} s"
+        raise Unreachable(f"writing {uri}", found, "Check AWS_ENDPOINT_URL and the network") from None
 
 
 def write_local(path: Path, content: bytes) -> None:
