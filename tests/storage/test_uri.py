@@ -1,9 +1,11 @@
 """Places on this machine: names, listings, writes that nobody sees half of, errors that name the place."""
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
+import s3fs
 
 from xhash_ray.errors import BadInput, Unreachable, XhashError
 from xhash_ray.storage import uri as places
@@ -224,3 +226,20 @@ def test_the_s3_endpoint_comes_from_the_environment(monkeypatch):
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-3")
     filesystem, path = places.arrow_filesystem("s3://bucket/some/key/")
     assert (filesystem.region, path) == ("eu-west-3", "bucket/some/key")
+
+
+def test_a_store_that_accepts_and_never_answers_is_given_up(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        for name, value in {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{silent.getsockname()[1]}",
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+        }.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(places, "WRITE_PATIENCE_S", 1.0)
+        s3fs.S3FileSystem.clear_instance_cache()  # an instance keeps the endpoint it began with
+        try:
+            with pytest.raises(Unreachable, match="writing s3://xhash/name: no answer in 1 s"):
+                places.write_bytes("s3://xhash/name", b"content")
+        finally:
+            s3fs.S3FileSystem.clear_instance_cache()
