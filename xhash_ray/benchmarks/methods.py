@@ -126,7 +126,7 @@ def settings_for(name: str, options: BenchMethods) -> dict[str, Any]:
 def depends_on(name: str, settings: Mapping[str, Any], digest: str) -> str:
     """12 hexadecimal digits over the method's file, what it shares, its settings and the features."""
     folder = Path(methods.__file__).parent
-    code = b"".join((folder / f"{part}.py").read_bytes() for part in (name, "scaling"))
+    code = b"".join((folder / f"{part}.py").read_bytes() for part in (name, *sorted(methods.SHARED)))
     told = json.dumps(settings, sort_keys=True, default=str).encode()
     return hashlib.sha256(code + told + digest.encode()).hexdigest()[:12]
 

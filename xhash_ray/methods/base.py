@@ -167,7 +167,10 @@ class Method(nn.Module):
         return (self.phases,) if self.phases else ()
 
     def start_epoch(self, epoch: int) -> None:
-        """Called before each epoch, counted from 0; for schedules."""
+        """Called before each pass of an epoch, counted from 0, and again when a training is continued within one.
+
+        For schedules: a function of the number alone. What accumulates belongs into `end_epoch`.
+        """
 
     def end_epoch(self, epoch: int, world: World) -> None:
         """Called after the last pass of each epoch."""
