@@ -32,11 +32,12 @@ import dataclasses
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import mse_loss, normalize
+from torch.nn.functional import mse_loss
 
 from xhash_ray.config import option
-from xhash_ray.methods.base import Batch, Method, Shape, World
-from xhash_ray.methods.blocks import RunningCentre, modal_similarity, two_layers
+from xhash_ray.methods.base import Batch, Shape, World
+from xhash_ray.methods.blocks import two_layers
+from xhash_ray.methods.nets import TwoNets
 
 PAPER = "paper, MIRFlickr-25K (from notes)"
 
@@ -83,7 +84,7 @@ class GraphNet(nn.Module):
         return out
 
 
-class AGCH(Method):
+class AGCH(TwoNets):
     """A linear layer for images, one hidden layer for texts; fusion and graph nets for training."""
 
     paper = (
@@ -92,6 +93,7 @@ class AGCH(Method):
     year = 2022
     training_only = ("fusion", "image_graph", "text_graph")
     against_collapse = "outputs are centred by a running mean"
+    continuation = False
     settings_type = Settings
     settings: Settings
 
@@ -103,21 +105,12 @@ class AGCH(Method):
         self.fusion = nn.Linear(2 * bits, bits)
         self.image_graph = GraphNet(shape.image_length, narrow, bits)
         self.text_graph = GraphNet(shape.text_length, narrow, bits)
-        self.centre_image = RunningCentre(bits, settings.centre)
-        self.centre_text = RunningCentre(bits, settings.centre)
-
-    def optimizer_of(self, phase: str) -> torch.optim.Optimizer:
-        """SGD over everything."""
-        s = self.settings
-        return torch.optim.SGD(self.parameters(), lr=s.learning_rate, momentum=s.momentum, weight_decay=s.weight_decay)
+        self.centre(bits, settings.centre)
 
     def affinity(self, F_I: Float[Tensor, "n d_I"], F_T: Float[Tensor, "n d_T"]) -> Float[Tensor, "n n"]:
         """A of a global batch."""
         s = self.settings
-        C_I, C_T = (
-            (modal_similarity(scale.for_similarity(F), bool(scale.signed)) + 1) / 2
-            for scale, F in ((self.scale_image, F_I), (self.scale_text, F_T))
-        )
+        C_I, C_T = ((S + 1) / 2 for S in self.modal_similarities(F_I, F_T))
         C = (s.gamma_v**2 * C_I + s.gamma_t**2 * C_T) / (s.gamma_v**2 + s.gamma_t**2)
         return aggregated(C, s.rho)
 
@@ -130,11 +123,11 @@ class AGCH(Method):
             degree = A.sum(dim=1).clamp(min=1e-6).rsqrt()
             P = world.own(degree[:, None] * A * degree)
             S = 2 * world.own(A) - 1
-        h_v, h_t = self.centre_image(self.image_net(X), world), self.centre_text(self.text_net(Y), world)
-        B_v, B_t = normalize(torch.tanh(h_v)), normalize(torch.tanh(h_t))
-        B_h = normalize(torch.tanh(self.fusion(torch.cat([h_v, h_t], dim=1))))
-        G_v = normalize(torch.tanh(self.image_graph(X, P, world)))
-        G_t = normalize(torch.tanh(self.text_graph(Y, P, world)))
+        h_v, h_t = self.image_outputs(batch.image, world), self.text_outputs(batch.text, world)
+        B_v, B_t = self.relaxed(h_v), self.relaxed(h_t)
+        B_h = self.relaxed(self.fusion(torch.cat([h_v, h_t], dim=1)))
+        G_v = self.relaxed(self.image_graph(X, P, world))
+        G_t = self.relaxed(self.text_graph(Y, P, world))
         all_v, all_t, all_G = world.gather(B_v), world.gather(B_t), world.gather(G_t)
         return {
             "inter": s.alpha * mse_loss(B_v @ all_t.T, S),
@@ -144,14 +137,6 @@ class AGCH(Method):
             "graph_agrees": s.delta * (mse_loss(G_v, B_v) + mse_loss(G_t, B_t)),
             "fused": s.lambda_ * (mse_loss(B_v, B_h) + mse_loss(B_t, B_h)),
         }
-
-    def image_outputs(self, image: Float[Tensor, "n d_I"]) -> Float[Tensor, "n bits"]:
-        """h of images."""
-        return self.centre_image(self.image_net(self.scale_image(image)))
-
-    def text_outputs(self, text: Float[Tensor, "n d_T"]) -> Float[Tensor, "n bits"]:
-        """h of texts."""
-        return self.centre_text(self.text_net(self.scale_text(text)))
 
 
 METHOD = AGCH

@@ -7,8 +7,8 @@ from other workers comes through `World.gather`.
 
     prepare        once, from (a sample of) the training pairs: scales, thresholds, graphs; methods without
                    gradients are finished here
-    epoch          start_epoch, then passes over the data: `passes(epoch)` names the steps taken on every batch of
-                   each pass
+    epoch          passes over the data, start_epoch before each: `passes(epoch)` names the steps taken on every
+                   batch of each pass
     step           terms = forward(batch, phase, world); their sum goes backwards; the optimiser of the phase moves what
                    the phase moves; after_step writes down what later steps need
     end            end_epoch

@@ -30,7 +30,6 @@ Where we differ, and why
 """
 
 import dataclasses
-import math
 
 import torch
 from jaxtyping import Float
@@ -38,8 +37,9 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss, normalize
 
 from xhash_ray.config import option
-from xhash_ray.methods.base import Batch, Method, Shape, World
-from xhash_ray.methods.blocks import RunningCentre, modal_similarity, neighbourhood_similarity, two_layers
+from xhash_ray.methods.base import Batch, Shape, World
+from xhash_ray.methods.blocks import modal_similarity, neighbourhood_similarity, two_layers
+from xhash_ray.methods.nets import TwoNets
 
 SISTER = "authors' sister method CAGAN, read"
 
@@ -63,7 +63,7 @@ class Settings:
     weight_decay: float = option("of SGD", 5e-4, source=SISTER)
 
 
-class CFRH(Method):
+class CFRH(TwoNets):
     """An autoencoder for each modality."""
 
     paper = (
@@ -82,18 +82,7 @@ class CFRH(Method):
         self.text_net = two_layers(shape.text_length, settings.hidden, shape.bits, bias)
         self.image_decoder = nn.Linear(shape.bits, shape.image_length)
         self.text_decoder = nn.Linear(shape.bits, shape.text_length)
-        self.centre_image = RunningCentre(shape.bits, settings.centre)
-        self.centre_text = RunningCentre(shape.bits, settings.centre)
-        self.a = 1.0
-
-    def start_epoch(self, epoch: int) -> None:
-        """Continuation: tanh(a h) approaches sign(h)."""
-        self.a = math.sqrt(epoch + 1)
-
-    def optimizer_of(self, phase: str) -> torch.optim.Optimizer:
-        """SGD over everything."""
-        s = self.settings
-        return torch.optim.SGD(self.parameters(), lr=s.learning_rate, momentum=s.momentum, weight_decay=s.weight_decay)
+        self.centre(shape.bits, settings.centre)
 
     def fusion_affinity(self, F_I: Float[Tensor, "n d_I"], F_T: Float[Tensor, "n d_T"]) -> Float[Tensor, "n n"]:
         """S of a global batch."""
@@ -111,8 +100,8 @@ class CFRH(Method):
         with torch.no_grad():
             S = world.own(self.fusion_affinity(world.gather(batch.image), world.gather(batch.text)))
             F_I, F_T = normalize(X), normalize(Y)
-        code_I = torch.tanh(self.a * self.centre_image(self.image_net(X), world))
-        code_T = torch.tanh(self.a * self.centre_text(self.text_net(Y), world))
+        code_I = torch.tanh(self.a * self.image_outputs(batch.image, world))
+        code_T = torch.tanh(self.a * self.text_outputs(batch.text, world))
         B_I, B_T = normalize(code_I), normalize(code_T)
         all_I, all_T = world.gather(B_I), world.gather(B_T)
         return {
@@ -124,14 +113,6 @@ class CFRH(Method):
             "reconstruct_image": s.phi * X.shape[1] * mse_loss(self.image_decoder(code_I), F_I),
             "reconstruct_text": s.phi * Y.shape[1] * mse_loss(self.text_decoder(code_T), F_T),
         }
-
-    def image_outputs(self, image: Float[Tensor, "n d_I"]) -> Float[Tensor, "n bits"]:
-        """h of images."""
-        return self.centre_image(self.image_net(self.scale_image(image)))
-
-    def text_outputs(self, text: Float[Tensor, "n d_T"]) -> Float[Tensor, "n bits"]:
-        """h of texts."""
-        return self.centre_text(self.text_net(self.scale_text(text)))
 
 
 METHOD = CFRH

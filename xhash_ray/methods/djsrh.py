@@ -28,16 +28,16 @@ Where we differ, and why
 """
 
 import dataclasses
-import math
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import mse_loss, normalize
+from torch.nn.functional import mse_loss
 
 from xhash_ray.config import option
-from xhash_ray.methods.base import Batch, Method, Shape, World
-from xhash_ray.methods.blocks import modal_similarity, two_layers
+from xhash_ray.methods.base import Batch, Shape, World
+from xhash_ray.methods.blocks import two_layers
+from xhash_ray.methods.nets import TwoNets
 
 AUTHORS = "authors' code"
 
@@ -62,7 +62,7 @@ class Settings:
     weight_decay: float = option("of SGD", 5e-4, source=AUTHORS)
 
 
-class DJSRH(Method):
+class DJSRH(TwoNets):
     """The two hash functions: one linear layer for images, one hidden layer for texts."""
 
     paper = "Su et al., Deep Joint-Semantics Reconstructing Hashing, ICCV 2019"
@@ -75,21 +75,10 @@ class DJSRH(Method):
         super().__init__(shape, settings)
         self.image_net = nn.Linear(shape.image_length, shape.bits)
         self.text_net = two_layers(shape.text_length, settings.hidden, shape.bits)
-        self.a = 1.0
-
-    def start_epoch(self, epoch: int) -> None:
-        """Continuation: tanh(a h) approaches sign(h) as a = sqrt(epoch + 1) grows."""
-        self.a = math.sqrt(epoch + 1)
-
-    def optimizer_of(self, phase: str) -> torch.optim.Optimizer:
-        """SGD over both nets."""
-        s = self.settings
-        return torch.optim.SGD(self.parameters(), lr=s.learning_rate, momentum=s.momentum, weight_decay=s.weight_decay)
 
     def joint_similarity(self, F_I: Float[Tensor, "n d_I"], F_T: Float[Tensor, "n d_T"]) -> Float[Tensor, "n n"]:
         """S~ of features as they arrive."""
-        S_I = modal_similarity(self.scale_image.for_similarity(F_I), bool(self.scale_image.signed))
-        S_T = modal_similarity(self.scale_text.for_similarity(F_T), bool(self.scale_text.signed))
+        S_I, S_T = self.modal_similarities(F_I, F_T)
         return self.settings.beta * S_I + (1 - self.settings.beta) * S_T
 
     def similarity(self, F_I: Float[Tensor, "n d_I"], F_T: Float[Tensor, "n d_T"]) -> Float[Tensor, "n n"]:
@@ -102,8 +91,8 @@ class DJSRH(Method):
         """The terms of L over this worker's rows and all columns."""
         with torch.no_grad():
             S = world.own(self.similarity(world.gather(batch.image), world.gather(batch.text)))
-        B_I = normalize(torch.tanh(self.a * self.image_outputs(batch.image)))
-        B_T = normalize(torch.tanh(self.a * self.text_outputs(batch.text)))
+        B_I = self.relaxed(self.image_outputs(batch.image))
+        B_T = self.relaxed(self.text_outputs(batch.text))
         all_I, all_T = world.gather(B_I), world.gather(B_T)
         return {
             "intra_image": self.settings.lambda_1 * mse_loss(B_I @ all_I.T, S),
@@ -111,16 +100,6 @@ class DJSRH(Method):
             "intra_text": self.settings.lambda_2 * mse_loss(B_T @ all_T.T, S),
             "pairs": -self.settings.pairs * (B_I * B_T).sum(dim=1).mean(),
         }
-
-    def image_outputs(self, image: Float[Tensor, "n d_I"]) -> Float[Tensor, "n bits"]:
-        """h of images."""
-        outputs: Tensor = self.image_net(self.scale_image(image))
-        return outputs
-
-    def text_outputs(self, text: Float[Tensor, "n d_T"]) -> Float[Tensor, "n bits"]:
-        """h of texts."""
-        outputs: Tensor = self.text_net(self.scale_text(text))
-        return outputs
 
 
 METHOD = DJSRH

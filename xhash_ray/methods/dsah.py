@@ -26,16 +26,15 @@ Where we differ, and why
 """
 
 import dataclasses
-import math
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss, normalize
 
 from xhash_ray.config import option
-from xhash_ray.methods.base import Batch, Method, Shape, World
-from xhash_ray.methods.blocks import RunningCentre, modal_similarity, two_layers
+from xhash_ray.methods.base import Batch, Shape, World
+from xhash_ray.methods.blocks import two_layers
+from xhash_ray.methods.nets import TwoNets
 
 AUTHORS = "authors' code"
 
@@ -58,7 +57,7 @@ class Settings:
     weight_decay: float = option("of SGD", 5e-4, source="the line's usual")
 
 
-class DSAH(Method):
+class DSAH(TwoNets):
     """A linear layer for images, one hidden layer for texts, two decoders."""
 
     paper = "Yang et al., Deep Semantic-Alignment Hashing for Unsupervised Cross-Modal Retrieval, ICMR 2020"
@@ -74,13 +73,7 @@ class DSAH(Method):
         self.text_net = two_layers(shape.text_length, settings.hidden, shape.bits, not settings.centre)
         self.image_decoder = nn.Linear(shape.bits, shape.image_length)
         self.text_decoder = nn.Linear(shape.bits, shape.text_length)
-        self.centre_image = RunningCentre(shape.bits, settings.centre)
-        self.centre_text = RunningCentre(shape.bits, settings.centre)
-        self.a = 1.0
-
-    def start_epoch(self, epoch: int) -> None:
-        """Continuation: tanh(a h) approaches sign(h)."""
-        self.a = math.sqrt(epoch + 1)
+        self.centre(shape.bits, settings.centre)
 
     def optimizer_of(self, phase: str) -> torch.optim.Optimizer:
         """SGD with Nesterov's momentum over everything."""
@@ -89,26 +82,16 @@ class DSAH(Method):
             self.parameters(), lr=s.learning_rate, momentum=s.momentum, weight_decay=s.weight_decay, nesterov=True
         )
 
-    def similarities(
-        self, F_I: Float[Tensor, "n d_I"], F_T: Float[Tensor, "n d_T"]
-    ) -> tuple[Float[Tensor, "n n"], Float[Tensor, "n n"]]:
-        """scale S_I and scale S_T of a global batch."""
-        S_I, S_T = (
-            modal_similarity(scale.for_similarity(F), bool(scale.signed))
-            for scale, F in ((self.scale_image, F_I), (self.scale_text, F_T))
-        )
-        return self.settings.scale * S_I, self.settings.scale * S_T
-
     def forward(self, batch: Batch, phase: str, world: World) -> dict[str, Tensor]:
         """The terms of L over this worker's rows and all columns."""
         s = self.settings
         with torch.no_grad():
-            S_I, S_T = self.similarities(world.gather(batch.image), world.gather(batch.text))
-            S_I, S_T = world.own(S_I), world.own(S_T)
+            modal = self.modal_similarities(world.gather(batch.image), world.gather(batch.text))
+            S_I, S_T = (s.scale * world.own(S) for S in modal)
             S = s.beta * S_I + (1 - s.beta) * S_T
             F_I, F_T = normalize(self.scale_image(batch.image)), normalize(self.scale_text(batch.text))
-        B_I = normalize(torch.tanh(self.a * self.centre_image(self.image_net(self.scale_image(batch.image)), world)))
-        B_T = normalize(torch.tanh(self.a * self.centre_text(self.text_net(self.scale_text(batch.text)), world)))
+        B_I = self.relaxed(self.image_outputs(batch.image, world))
+        B_T = self.relaxed(self.text_outputs(batch.text, world))
         all_I, all_T = world.gather(B_I), world.gather(B_T)
         II, TT, IT, TI = B_I @ all_I.T, B_T @ all_T.T, B_I @ all_T.T, B_T @ all_I.T
         pairs = (B_I * B_T).sum(dim=1)
@@ -123,14 +106,6 @@ class DSAH(Method):
             "modal_image": s.modal * mse_loss(II, S_I),
             "modal_text": s.modal * mse_loss(TT, S_T),
         }
-
-    def image_outputs(self, image: Float[Tensor, "n d_I"]) -> Float[Tensor, "n bits"]:
-        """h of images."""
-        return self.centre_image(self.image_net(self.scale_image(image)))
-
-    def text_outputs(self, text: Float[Tensor, "n d_T"]) -> Float[Tensor, "n bits"]:
-        """h of texts."""
-        return self.centre_text(self.text_net(self.scale_text(text)))
 
 
 METHOD = DSAH

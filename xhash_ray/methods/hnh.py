@@ -32,11 +32,12 @@ import dataclasses
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import mse_loss, normalize
+from torch.nn.functional import mse_loss
 
 from xhash_ray.config import option
-from xhash_ray.methods.base import Batch, Method, Shape, World
-from xhash_ray.methods.blocks import RunningCentre, modal_similarity, two_layers
+from xhash_ray.methods.base import Batch, Shape, World
+from xhash_ray.methods.blocks import modal_similarity, two_layers
+from xhash_ray.methods.nets import TwoNets
 
 READ = "re-implementation's configuration, read"
 
@@ -75,12 +76,13 @@ def common_representation(
     return torch.linalg.solve(M, (both + ratio * S @ both).T).T
 
 
-class HNH(Method):
+class HNH(TwoNets):
     """A linear layer for images, one hidden layer for texts."""
 
     paper = "Zhang et al., High-order Nonlocal Hashing for Unsupervised Cross-modal Retrieval, World Wide Web 2021"
     year = 2021
     against_collapse = "outputs are centred by a running mean"
+    continuation = False
     settings_type = Settings
     settings: Settings
 
@@ -88,13 +90,7 @@ class HNH(Method):
         super().__init__(shape, settings)
         self.image_net = nn.Linear(shape.image_length, shape.bits, bias=not settings.centre)
         self.text_net = two_layers(shape.text_length, settings.hidden, shape.bits, not settings.centre)
-        self.centre_image = RunningCentre(shape.bits, settings.centre)
-        self.centre_text = RunningCentre(shape.bits, settings.centre)
-
-    def optimizer_of(self, phase: str) -> torch.optim.Optimizer:
-        """SGD over both nets."""
-        s = self.settings
-        return torch.optim.SGD(self.parameters(), lr=s.learning_rate, momentum=s.momentum, weight_decay=s.weight_decay)
+        self.centre(shape.bits, settings.centre)
 
     def similarity(self, F_I: Float[Tensor, "n d_I"], F_T: Float[Tensor, "n d_T"]) -> Float[Tensor, "n n"]:
         """S of a global batch."""
@@ -108,8 +104,8 @@ class HNH(Method):
     def forward(self, batch: Batch, phase: str, world: World) -> dict[str, Tensor]:
         """The terms of L over this worker's rows and all columns."""
         s = self.settings
-        B_I = normalize(torch.tanh(self.centre_image(self.image_net(self.scale_image(batch.image)), world)))
-        B_T = normalize(torch.tanh(self.centre_text(self.text_net(self.scale_text(batch.text)), world)))
+        B_I = self.relaxed(self.image_outputs(batch.image, world))
+        B_T = self.relaxed(self.text_outputs(batch.text, world))
         all_I, all_T = world.gather(B_I), world.gather(B_T)
         with torch.no_grad():
             S = self.similarity(world.gather(batch.image), world.gather(batch.text))
@@ -123,14 +119,6 @@ class HNH(Method):
             "affinity_text": s.beta * mse_loss(B_T @ U.T, own_S),
             "inter": s.lambda_ * mse_loss(B_I @ all_T.T, own_S),
         }
-
-    def image_outputs(self, image: Float[Tensor, "n d_I"]) -> Float[Tensor, "n bits"]:
-        """h of images."""
-        return self.centre_image(self.image_net(self.scale_image(image)))
-
-    def text_outputs(self, text: Float[Tensor, "n d_T"]) -> Float[Tensor, "n bits"]:
-        """h of texts."""
-        return self.centre_text(self.text_net(self.scale_text(text)))
 
 
 METHOD = HNH

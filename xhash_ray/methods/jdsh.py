@@ -32,21 +32,21 @@ Where we differ, and why
 
 Faster       batch_size = 256, learning_rate = 0.05, hidden = 1024: a sixth of the processor time of the defaults, MAP
              .668 for .669 on validation pairs of fashion at 64 bits (one seed). A batch of 256 at rate 0.08 and 4096
-             units: .658.
+             units: .658. It costs MAP at 16 bits and on Wikipedia (jobs/RESULTS.md).
 """
 
 import dataclasses
-import math
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import mse_loss, normalize
+from torch.nn.functional import mse_loss
 
 from xhash_ray.config import option
-from xhash_ray.methods.base import Batch, Method, Shape, TrainingPairs, World
+from xhash_ray.methods.base import Batch, Shape, TrainingPairs, World
 from xhash_ray.methods.blocks import modal_similarity, neighbourhood_similarity, two_layers
+from xhash_ray.methods.nets import TwoNets
 
 HISTOGRAM_BINS = 200
 FITTING_BATCHES, FITTING_ROWS = 32, 512  # 8 million similarities tell a distribution
@@ -128,7 +128,7 @@ def weighted(S: Float[Tensor, "n n"], t: Thresholds, settings: Settings) -> Floa
     return torch.where(t.left > S, apart * S, torch.where(t.right < S, alike * S, S))
 
 
-class JDSH(Method):
+class JDSH(TwoNets):
     """The two hash functions: one linear layer for images, one hidden layer for texts."""
 
     paper = "Liu et al., Joint-modal Distribution-based Similarity Hashing, SIGIR 2020"
@@ -143,7 +143,6 @@ class JDSH(Method):
         self.image_net = nn.Linear(shape.image_length, shape.bits)
         self.text_net = two_layers(shape.text_length, settings.hidden, shape.bits)
         self.register_buffer("thresholds", torch.tensor(PUBLISHED["mirflickr"]))
-        self.a = 1.0
 
     def prepare(self, pairs: TrainingPairs, seed: int) -> None:
         """Fits the feature scales, and DSDW's thresholds on batches drawn like those of the training."""
@@ -167,15 +166,6 @@ class JDSH(Method):
         F_I, F_T = self.scale_image.for_similarity(F_I), self.scale_text.for_similarity(F_T)
         return joint_similarity(F_I, F_T, self.settings, signed)
 
-    def start_epoch(self, epoch: int) -> None:
-        """Continuation: tanh(a h) approaches sign(h) as a = sqrt(epoch + 1) grows."""
-        self.a = math.sqrt(epoch + 1)
-
-    def optimizer_of(self, phase: str) -> torch.optim.Optimizer:
-        """SGD over both nets."""
-        s = self.settings
-        return torch.optim.SGD(self.parameters(), lr=s.learning_rate, momentum=s.momentum, weight_decay=s.weight_decay)
-
     def similarity(self, F_I: Float[Tensor, "n d_I"], F_T: Float[Tensor, "n d_T"]) -> Float[Tensor, "n n"]:
         """S, the similarity wanted of the codes, for a whole global batch."""
         S = self.joint_similarity(F_I, F_T)
@@ -185,8 +175,8 @@ class JDSH(Method):
         """The terms of L over this worker's rows and all columns."""
         with torch.no_grad():
             S = world.own(self.similarity(world.gather(batch.image), world.gather(batch.text)))
-        B_I = normalize(torch.tanh(self.a * self.image_outputs(batch.image)))
-        B_T = normalize(torch.tanh(self.a * self.text_outputs(batch.text)))
+        B_I = self.relaxed(self.image_outputs(batch.image))
+        B_T = self.relaxed(self.text_outputs(batch.text))
         all_I, all_T = world.gather(B_I), world.gather(B_T)
         return {
             "intra_image": self.settings.intra * mse_loss(B_I @ all_I.T, S),
@@ -195,16 +185,6 @@ class JDSH(Method):
             "inter_text_image": mse_loss(B_T @ all_I.T, S),
             "pairs": -self.settings.pairs * (B_I * B_T).sum(dim=1).mean(),
         }
-
-    def image_outputs(self, image: Float[Tensor, "n d_I"]) -> Float[Tensor, "n bits"]:
-        """h of images."""
-        outputs: Tensor = self.image_net(self.scale_image(image))
-        return outputs
-
-    def text_outputs(self, text: Float[Tensor, "n d_T"]) -> Float[Tensor, "n bits"]:
-        """h of texts."""
-        outputs: Tensor = self.text_net(self.scale_text(text))
-        return outputs
 
 
 METHOD = JDSH
