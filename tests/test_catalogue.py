@@ -1,6 +1,8 @@
 """`xhash methods`: every method with what it needs, every setting with where it comes from."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -43,3 +45,11 @@ def test_the_command_line_lists_and_shows(capsys):
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["methods"]
     assert main(["methods", "show", "jdhs"]) == 2
     assert "Did you mean 'jdsh'" in capsys.readouterr().err
+
+
+def test_a_reader_that_leaves_early_sees_no_trace():
+    command = [sys.executable, "-m", "xhash_ray.cli", "methods"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0

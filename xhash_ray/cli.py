@@ -77,11 +77,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("xhash: interrupted", file=sys.stderr)
         return 1
+    try:
+        show(parsed, result)
+    except BrokenPipeError:  # the reader has left (`| head`); what is buffered must not be tried again at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def show(parsed: argparse.Namespace, result: dict[str, Any]) -> None:
+    """Prints a finished verb's result: for people, as JSON, or (the demonstration) both."""
     if not parsed.json or parsed.verb == "demo":
         print(reports.render(parsed.verb, result), flush=True)
     if parsed.json or parsed.verb == "demo":
         print(json.dumps(result), flush=True)
-    return 0
 
 
 def unknown_flag(verb: str, flag: str) -> BadOption:
