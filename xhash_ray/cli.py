@@ -40,6 +40,7 @@ FUNCTIONS = {
     "bench evaluation": "xhash_ray.benchmarks.evaluation:bench_evaluation",
     "bench methods": "xhash_ray.benchmarks.methods:bench_methods",
     "bench training": "xhash_ray.runtime.benchmark:bench_training",
+    "bench jdsh": "xhash_ray.benchmarks.jdsh:bench_jdsh",
     "demo": "xhash_ray.runtime.demo:demo",
 }
 COMMON = ("config", "set", "json", "endpoint-url", "metrics-file")

@@ -242,6 +242,16 @@ class BenchTraining:
 
 
 @dataclass(frozen=True)
+class BenchJdsh:
+    """`xhash bench jdsh`: seconds of an epoch of JDSH beside a loop written as the paper's public code."""
+
+    features: str = option("training features: a feature set or one Parquet file")
+    bits: int = option("code length", 64)
+    rounds: int = option("timed rounds, after one to warm up", 5)
+    threads: int = option("threads of every loop", 2)
+
+
+@dataclass(frozen=True)
 class Demo:
     """`xhash demo`: the whole path on a generated corpus."""
 
@@ -269,5 +279,6 @@ VERBS: dict[str, type[Any]] = {
     "bench evaluation": BenchEvaluation,
     "bench methods": BenchMethods,
     "bench training": BenchTraining,
+    "bench jdsh": BenchJdsh,
     "demo": Demo,
 }

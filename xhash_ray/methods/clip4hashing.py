@@ -97,7 +97,9 @@ class CLIP4Hashing(Method):
     def optimizer_of(self, phase: str) -> torch.optim.Optimizer:
         """SGD over everything."""
         s = self.settings
-        return torch.optim.SGD(self.parameters(), lr=s.learning_rate, momentum=s.momentum, weight_decay=s.weight_decay)
+        return torch.optim.SGD(
+            self.parameters(), lr=s.learning_rate, momentum=s.momentum, weight_decay=s.weight_decay, fused=True
+        )
 
     def forward(self, batch: Batch, phase: str, world: World) -> dict[str, Tensor]:
         """The terms of L over this worker's rows and all columns."""

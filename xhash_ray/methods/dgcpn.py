@@ -141,7 +141,7 @@ class DGCPN(Method):
         s = self.settings
         parts = [module for name, module in self.named_children() if phase == "joint" or name.startswith(phase)]
         moved = [parameter for part in parts for parameter in part.parameters()]
-        return torch.optim.SGD(moved, lr=s.learning_rate, momentum=s.momentum, weight_decay=s.weight_decay)
+        return torch.optim.SGD(moved, lr=s.learning_rate, momentum=s.momentum, weight_decay=s.weight_decay, fused=True)
 
     def similarity(self, batch: Batch, world: World) -> Float[Tensor, "n all_n"]:
         """S of this worker's rows, without the diagonal."""

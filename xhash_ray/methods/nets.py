@@ -38,7 +38,9 @@ class TwoNets(Method):
     def optimizer_of(self, phase: str) -> torch.optim.Optimizer:
         """SGD over everything."""
         s = self.settings
-        return torch.optim.SGD(self.parameters(), lr=s.learning_rate, momentum=s.momentum, weight_decay=s.weight_decay)
+        return torch.optim.SGD(
+            self.parameters(), lr=s.learning_rate, momentum=s.momentum, weight_decay=s.weight_decay, fused=True
+        )
 
     def centre(self, bits: int, enabled: bool) -> None:
         """Makes both running centres; the layers before them then need no bias."""
