@@ -1,17 +1,29 @@
 """Exact Hamming search: the fast kernel gives what the definition gives, on every shape and kind of data."""
 
 import inspect
+import itertools
+import os
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xhash_ray.core import hamming
-from xhash_ray.core.hamming import distances_reference, search, search_reference, to_words
+from xhash_ray.core import hamming, scan, scanning
+from xhash_ray.core.hamming import (
+    distances_reference,
+    histogram,
+    search,
+    search_radius,
+    search_reference,
+    search_tied,
+    to_words,
+)
+from xhash_ray.core.topk import merge
 from xhash_ray.errors import BadInput, Mismatch
 
 SMALL_BLOCK = 8
+BLOCK = scan.BLOCK_CODES
 
 
 def random_codes(rng: np.random.Generator, n: int, width: int) -> np.ndarray:
@@ -46,17 +58,20 @@ def approaching_codes(rng: np.random.Generator, n: int, width: int) -> np.ndarra
 KINDS = [random_codes, duplicated_codes, clustered_codes, sorted_codes, approaching_codes]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def small_blocks():
-    """Blocks so small that a handful of codes spans several."""
+@pytest.fixture(autouse=True, scope="module", params=["compiled", "numpy"])
+def path(request):
+    """Both ways: the compiled scan on however few codes, in many pieces; and numpy's, which serves small searches."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hamming, "BLOCK_CODES", SMALL_BLOCK)
-        yield
+        patch.setattr(hamming, "FEW_PAIRS", 0 if request.param == "compiled" else 10**12)
+        patch.setattr(scanning, "PAIRS_PER_THREAD", 10)
+        patch.setattr(scanning, "GROUP_QUERIES", 2)
+        patch.setattr(scanning, "PADDED_CODES", 16)
+        yield request.param
 
 
-def assert_same_answer(codes: np.ndarray, queries: np.ndarray, k: int) -> None:
+def assert_same_answer(codes: np.ndarray, queries: np.ndarray, k: int, mask: np.ndarray | None = None) -> None:
     """The kernel and the definition agree, entry by entry."""
-    fast, slow = search(codes, queries, k), search_reference(codes, queries, k)
+    fast, slow = search(codes, queries, k, threads=3, mask=mask), search_reference(codes, queries, k, mask=mask)
     assert fast.distances.dtype == fast.rows.dtype == np.int64
     np.testing.assert_array_equal(fast.distances, slow.distances)
     np.testing.assert_array_equal(fast.rows, slow.rows)
@@ -82,6 +97,100 @@ def test_search_is_its_definition(kind, seed, n, width, queries, k):
 def test_search_is_its_definition_at_block_edges(kind, n, k):
     rng = np.random.default_rng(n * 100 + k)
     assert_same_answer(kind(rng, n, 8), kind(rng, 3, 8), k)
+
+
+@pytest.mark.parametrize("width", [8, 16, 24, 32])
+@pytest.mark.parametrize("n", [BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + 33, scan.TILE_WORDS + 1])
+@pytest.mark.parametrize("kind", [random_codes, approaching_codes, duplicated_codes])
+def test_search_is_its_definition_around_blocks_and_tiles_of_the_scan(kind, width, n):
+    rng = np.random.default_rng(n + width)
+    codes, queries = kind(rng, n, width), kind(rng, 6, width)
+    mask = rng.random(n) < 0.5
+    for k in (1, 10, 700, n):
+        assert_same_answer(codes, queries, k)
+        assert_same_answer(codes, queries[:1], k, mask)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    kind=st.sampled_from(KINDS),
+    seed=st.integers(0, 2**32 - 1),
+    n=st.integers(0, 700),
+    width=st.sampled_from([1, 3, 8, 12, 16, 32, 40]),
+    k=st.integers(1, 800),
+    shown=st.sampled_from([0.0, 0.02, 0.5, 1.0]),
+)
+def test_a_mask_hides_codes_and_nothing_else(kind, seed, n, width, k, shown):
+    rng = np.random.default_rng(seed)
+    codes, mask = kind(rng, n, width), rng.random(n) < shown
+    assert_same_answer(codes, kind(rng, 5, width), k, mask)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    kind=st.sampled_from(KINDS),
+    seed=st.integers(0, 2**32 - 1),
+    n=st.integers(0, 700),
+    width=st.sampled_from([1, 3, 8, 16, 32, 40]),
+    k=st.integers(1, 50),
+    masked=st.booleans(),
+)
+def test_ties_radius_and_histogram_are_their_definitions(kind, seed, n, width, k, masked):
+    rng = np.random.default_rng(seed)
+    codes, queries = kind(rng, n, width), kind(rng, 5, width)
+    mask = rng.random(n) < 0.5 if masked else None
+    shown = np.arange(n) if mask is None else np.flatnonzero(mask)
+    distances = distances_reference(codes[shown], queries)
+    counts = histogram(codes, queries, mask=mask)
+    np.testing.assert_array_equal(counts, [np.bincount(line, minlength=width * 8 + 1) for line in distances])
+    tied = search_tied(codes, queries, k, threads=2, mask=mask)
+    for q, line in enumerate(distances):
+        kth = np.sort(line)[min(k, len(line)) - 1] if len(line) else -1
+        assert tied.kth[q] == kth
+        assert tied.at_kth[q] == (line == kth).sum()
+    radius = rng.integers(0, width * 8 + 2, 5)
+    within = search_radius(codes, queries, radius, threads=2, mask=mask)
+    for q, line in enumerate(distances):
+        near = np.flatnonzero(line <= radius[q])
+        order = near[np.lexsort((near, line[near]))]
+        part = slice(within.starts[q], within.starts[q + 1])
+        np.testing.assert_array_equal(within.distances[part], line[order])
+        np.testing.assert_array_equal(within.rows[part], shown[order])
+
+
+@settings(deadline=None, max_examples=30)
+@given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 900), cuts=st.integers(1, 5), k=st.integers(1, 40))
+def test_parts_searched_alone_and_merged_in_any_order_give_the_whole(seed, n, cuts, k):
+    rng = np.random.default_rng(seed)
+    codes, queries = clustered_codes(rng, n, 8), random_codes(rng, 3, 8)
+    edges = [0, *sorted(rng.integers(0, n + 1, cuts).tolist()), n]
+    parts = []
+    for start, stop in itertools.pairwise(edges):
+        hits = search(codes[start:stop], queries, k)
+        parts.append(hits._replace(rows=hits.rows + start))
+    merged = merge([parts[i] for i in rng.permutation(len(parts))], k)
+    whole = search(codes, queries, k)
+    np.testing.assert_array_equal(merged.distances, whole.distances)
+    np.testing.assert_array_equal(merged.rows, whole.rows)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 8])
+def test_the_number_of_threads_changes_nothing(threads):
+    rng = np.random.default_rng(threads)
+    codes, queries = clustered_codes(rng, 3000, 16), random_codes(rng, 9, 16)
+    hits, alone = search(codes, queries, 20, threads=threads), search(codes, queries, 20, threads=1)
+    np.testing.assert_array_equal(hits.rows, alone.rows)
+    np.testing.assert_array_equal(hits.distances, alone.distances)
+
+
+def test_read_only_and_misaligned_codes_are_searched():
+    rng = np.random.default_rng(5)
+    buffer = random_codes(rng, 1, 8 * 2000 + 3).reshape(-1)
+    misaligned = buffer[3:].reshape(2000, 8)
+    frozen = misaligned.copy()
+    frozen.flags.writeable = False
+    for codes in (misaligned, frozen):
+        assert_same_answer(codes, codes[:5], 30)
 
 
 @pytest.mark.parametrize("width", [*range(1, 17), 32, 128])
@@ -154,6 +263,61 @@ def test_codes_of_another_width_are_refused(function):
     """Without the test suite's shape checks, which would refuse them first."""
     with pytest.raises(Mismatch, match="64 bits, queries of 128 bits"):
         inspect.unwrap(function)(np.zeros((2, 8), np.uint8), np.zeros((1, 16), np.uint8), 1)
+
+
+@pytest.mark.parametrize(
+    ("codes", "queries", "found"),
+    [
+        (np.zeros((2, 8), np.int8), np.zeros((1, 8), np.uint8), r"codes: int8 \[2, 8\]"),
+        (np.zeros((2, 8), np.uint8), np.zeros(8, np.uint8), r"queries: uint8 \[8\]"),
+        ([[1, 2]], np.zeros((1, 2), np.uint8), "codes: list"),
+        (np.zeros((2, 0), np.uint8), np.zeros((1, 0), np.uint8), "0 bits"),
+        (np.zeros((2, 129), np.uint8), np.zeros((1, 129), np.uint8), "1032 bits"),
+    ],
+)
+def test_what_are_no_codes_is_refused(codes, queries, found):
+    with pytest.raises(BadInput, match=found):
+        inspect.unwrap(search)(codes, queries, 1)
+
+
+def test_bad_masks_threads_and_radii_are_refused():
+    codes = np.zeros((4, 8), np.uint8)
+    plain = inspect.unwrap(search)
+    for mask in (np.ones(3, bool), np.ones(4, np.uint8), [True] * 4):
+        with pytest.raises(BadInput, match=r"bool \[4\]"):
+            plain(codes, codes[:1], 1, mask=mask)
+    with pytest.raises(BadInput, match="threads: 0"):
+        search(codes, codes[:1], 1, threads=0)
+    with pytest.raises(BadInput, match="radius: -1"):
+        search_radius(codes, codes[:1], -1)
+
+
+def test_pieces_are_groups_of_queries_times_ranges_of_codes(monkeypatch):
+    monkeypatch.setattr(scanning, "GROUP_QUERIES", 16)
+    monkeypatch.setattr(scanning, "PAIRS_PER_THREAD", 1)
+    assert scanning.pieces(100, 1, 2) == ([(0, 1)], [(0, 50), (50, 100)])
+    assert scanning.pieces(100, 64, 2) == ([(0, 32), (32, 64)], [(0, 100)])
+    groups, ranges = scanning.pieces(100, 64, 16)
+    assert (len(groups), len(ranges)) == (4, 4)
+    groups, ranges = scanning.pieces(100, 64, 2, most=10)
+    assert (len(groups), len(ranges)) == (7, 1)
+
+
+def test_many_hits_of_many_queries_are_searched_group_by_group(monkeypatch):
+    monkeypatch.setattr(scanning, "STATE_BYTES", 20_000)
+    rng = np.random.default_rng(7)
+    assert_same_answer(random_codes(rng, 900, 8), random_codes(rng, 11, 8), 200)
+
+
+def test_a_child_process_has_threads_of_its_own():
+    rng = np.random.default_rng(6)
+    codes, queries = random_codes(rng, 4000, 8), random_codes(rng, 2, 8)
+    expected = search(codes, queries, 5, threads=2)
+    child = os.fork()
+    if child == 0:
+        same = np.array_equal(search(codes, queries, 5, threads=2).rows, expected.rows)
+        os._exit(0 if same else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 @pytest.mark.parametrize("function", [search, search_reference])

@@ -1,1 +1,1 @@
-"""Arithmetic on bits: packing, Hamming distance, exact top-k, merging. numpy only; no files, no ray."""
+"""Arithmetic on bits: packing, Hamming distance, exact top-k, merging. numpy and numba; no files, no ray."""

@@ -1,16 +1,53 @@
-"""Exact Hamming search over packed codes: first the definition, then the fast one with the same signature.
+"""Exact Hamming search over packed codes: first the definitions, then the fast ones with the same signatures.
 
-`search` reads blocks of codes that stay in cache, counts differing bits 64 at a time, and sorts only the
-codes that can still enter the answer: those not farther than the k-th nearest seen so far.
+    search           the k nearest codes of each query
+    search_tied      the same, and what lies at the k-th distance besides
+    search_radius    all codes within a radius
+    histogram        how many codes lie at each distance (slow: it looks at every one)
+
+All answers are ordered by (distance, row) and do not depend on threads, tiles or the processor.
 """
 
+from typing import Any, NamedTuple
+
 import numpy as np
-from jaxtyping import Int64, UInt8
+from jaxtyping import Bool, Int64, UInt8
 
-from xhash_ray.core.topk import Hits, check_k, smallest
-from xhash_ray.errors import Mismatch
+from xhash_ray.core import scanning
+from xhash_ray.core.bits import check_bits
+from xhash_ray.core.topk import Hits, check_k, merge, smallest
+from xhash_ray.errors import BadInput, Mismatch
 
-BLOCK_CODES = 65_536  # 512 KiB of 64-bit codes: fits the second-level cache
+FEW_PAIRS = 500_000  # numpy compares them sooner than the compiler loads
+BLOCK_CODES = 65_536
+
+
+class Tied(NamedTuple):
+    """The k nearest, and how arbitrary the last of them are.
+
+    Attributes:
+        hits: The k nearest, ties by ascending row.
+        kth: int64 [q], distance of the last hit; -1 where there are no hits.
+        at_kth: int64 [q], how many codes lie at that distance, in the answer or not.
+    """
+
+    hits: Hits
+    kth: Int64[np.ndarray, " q"]
+    at_kth: Int64[np.ndarray, " q"]
+
+
+class Within(NamedTuple):
+    """Hits of a radius: those of query i are [starts[i]:starts[i + 1]], nearest first, ties by ascending row.
+
+    Attributes:
+        starts: int64 [q + 1].
+        distances: int64 [hits].
+        rows: int64 [hits].
+    """
+
+    starts: Int64[np.ndarray, " q1"]
+    distances: Int64[np.ndarray, " hits"]
+    rows: Int64[np.ndarray, " hits"]
 
 
 def distances_reference(
@@ -21,55 +58,150 @@ def distances_reference(
     return differing.sum(axis=2, dtype=np.int64)
 
 
-def search_reference(codes: UInt8[np.ndarray, "n bytes"], queries: UInt8[np.ndarray, "q bytes"], k: int) -> Hits:
-    """All distances, sorted by (distance, row), cut at k. The oracle of `search`."""
-    check_same_width(codes, queries)
-    distances = distances_reference(codes, queries)
-    rows = np.broadcast_to(np.arange(len(codes)), distances.shape)
-    return smallest(distances, rows, k)
+def search_reference(
+    codes: UInt8[np.ndarray, "n bytes"],
+    queries: UInt8[np.ndarray, "q bytes"],
+    k: int,
+    *,
+    threads: int | None = None,
+    mask: Bool[np.ndarray, " n"] | None = None,
+) -> Hits:
+    """All distances, sorted by (distance, row), cut at k. The oracle of `search`; `threads` is of no use to it."""
+    check_codes(codes, queries)
+    shown = np.arange(len(codes)) if mask is None else np.flatnonzero(mask)
+    distances = distances_reference(codes[shown], queries)
+    return smallest(distances, np.broadcast_to(shown, distances.shape), k)
 
 
-def search(codes: UInt8[np.ndarray, "n bytes"], queries: UInt8[np.ndarray, "q bytes"], k: int) -> Hits:
+def search(
+    codes: UInt8[np.ndarray, "n bytes"],
+    queries: UInt8[np.ndarray, "q bytes"],
+    k: int,
+    *,
+    threads: int | None = None,
+    mask: Bool[np.ndarray, " n"] | None = None,
+) -> Hits:
     """The k codes nearest to each query, ordered by (distance, row), exact.
 
     Args:
-        codes: uint8 [n, bits / 8], n may be 0.
+        codes: uint8 [n, bits / 8], n may be 0. Read in place where they are contiguous, copied where not.
         queries: uint8 [q, bits / 8].
-        k: Hits wanted of each query, at least 1; min(k, n) are returned.
+        k: Hits wanted of each query, at least 1; min(k, codes that count) are returned.
+        threads: Cores to use; all this process may use by default.
+        mask: bool [n], True for the codes that count (filters, deletions); all by default.
 
     Raises:
         Mismatch: when codes and queries differ in length.
-        BadInput: for k below 1.
+        BadInput: for k or threads below 1, arrays of other types or shapes, a mask of another length.
     """
-    check_same_width(codes, queries)
+    check_codes(codes, queries)
     check_k(k)
-    code_words, query_words = to_words(codes), to_words(queries)
-    found = [nearest_of(code_words, word, k) for word in query_words]
-    shape = (len(queries), min(k, len(codes)))
-    return Hits(
-        np.array([distances for distances, _ in found], dtype=np.int64).reshape(shape),
-        np.array([rows for _, rows in found], dtype=np.int64).reshape(shape),
-    )
+    shown = check_mask(mask, len(codes))
+    k = min(k, len(codes) if mask is None else int(shown.sum()))
+    if k == 0 or len(queries) == 0:
+        return Hits(*np.zeros((2, len(queries), k), dtype=np.int64))
+    if len(codes) * len(queries) < FEW_PAIRS:
+        scanning.check_threads(threads)
+        return search_few(codes, queries, k, mask)
+    parts = scanning.nearest(codes, queries, k, scanning.check_threads(threads), shown)
+    return Hits(*(np.concatenate(each) for each in zip(*(merge(part, k) for part in parts), strict=True)))
 
 
-def nearest_of(
-    code_words: np.ndarray, query_words: np.ndarray, k: int
-) -> tuple[Int64[np.ndarray, " k"], Int64[np.ndarray, " k"]]:
-    """One query against all codes, block by block: distances and rows of its k nearest."""
-    best_distances = np.empty(0, dtype=np.int64)
-    best_rows = np.empty(0, dtype=np.int64)
-    for start in range(0, len(code_words), BLOCK_CODES):
-        block = code_words[start : start + BLOCK_CODES]
-        distances = np.bitwise_count(block ^ query_words).sum(axis=1, dtype=np.int64)
-        if len(best_distances) == k:  # later rows lose ties, so only nearer codes can enter
-            rows = np.flatnonzero(distances < best_distances[-1])
-        else:
-            rows = np.arange(len(distances))
-        best_distances = np.concatenate([best_distances, distances[rows]])
-        best_rows = np.concatenate([best_rows, rows + start])
-        order = np.argsort(best_distances, kind="stable")[:k]  # rows ascend, so stable keeps (distance, row)
-        best_distances, best_rows = best_distances[order], best_rows[order]
-    return best_distances, best_rows
+def search_tied(
+    codes: UInt8[np.ndarray, "n bytes"],
+    queries: UInt8[np.ndarray, "q bytes"],
+    k: int,
+    *,
+    threads: int | None = None,
+    mask: Bool[np.ndarray, " n"] | None = None,
+) -> Tied:
+    """The k nearest, the k-th distance and how many codes lie at it.
+
+    `search_radius` with the k-th distance gives the tie-complete answer. Arguments and errors as of `search`.
+    """
+    hits = search(codes, queries, k, threads=threads, mask=mask)
+    if hits.distances.shape[1] == 0:
+        none = np.zeros(len(queries), dtype=np.int64)
+        return Tied(hits, none - 1, none)
+    kth = hits.distances[:, -1].copy()
+    counted = [count_below(codes, queries, limits, threads, mask) for limits in (kth + 1, kth)]
+    return Tied(hits, kth, counted[0] - counted[1])
+
+
+def search_radius(
+    codes: UInt8[np.ndarray, "n bytes"],
+    queries: UInt8[np.ndarray, "q bytes"],
+    radius: int | Int64[np.ndarray, " q"],
+    *,
+    threads: int | None = None,
+    mask: Bool[np.ndarray, " n"] | None = None,
+) -> Within:
+    """All codes whose distance is at most the radius, of each query or one for all.
+
+    They are counted first, so that memory is what the answer needs. Other arguments and errors as of `search`.
+
+    Raises:
+        BadInput: for a negative radius.
+    """
+    check_codes(codes, queries)
+    radii = np.broadcast_to(np.asarray(radius, dtype=np.int64), (len(queries),))
+    if (radii < 0).any():
+        raise BadInput("search radius", str(radius), "Give 0 or more bits")
+    sizes = count_below(codes, queries, radii + 1, threads, mask)
+    starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
+    distances, rows = np.empty((2, int(starts[-1])), dtype=np.int64)
+    for q in np.flatnonzero(sizes):
+        hits = search(codes, queries[q : q + 1], int(sizes[q]), threads=threads, mask=mask)
+        distances[starts[q] : starts[q + 1]], rows[starts[q] : starts[q + 1]] = hits.distances[0], hits.rows[0]
+    return Within(starts, distances, rows)
+
+
+def histogram(
+    codes: UInt8[np.ndarray, "n bytes"],
+    queries: UInt8[np.ndarray, "q bytes"],
+    *,
+    threads: int | None = None,
+    mask: Bool[np.ndarray, " n"] | None = None,
+) -> Int64[np.ndarray, "q distances"]:
+    """How many codes lie at each distance from each query: int64 [q, bits + 1]. Errors as of `search`."""
+    check_codes(codes, queries)
+    scanning.check_threads(threads)
+    shown = check_mask(mask, len(codes))
+    groups = codes.shape[1] * 8 + 1
+    counts = np.zeros((len(queries), groups), dtype=np.int64)
+    query_words = to_words(queries)
+    for start in range(0, len(codes), BLOCK_CODES):
+        words = to_words(codes[start : start + BLOCK_CODES])
+        if mask is not None:
+            words = words[shown[start : start + BLOCK_CODES]]
+        for q, word in enumerate(query_words):
+            distances = np.bitwise_count(words ^ word).sum(axis=1, dtype=np.int64)
+            counts[q] += np.bincount(distances, minlength=groups)
+    return counts
+
+
+def count_below(
+    codes: UInt8[np.ndarray, "n bytes"],
+    queries: UInt8[np.ndarray, "q bytes"],
+    limits: Int64[np.ndarray, " q"],
+    threads: int | None = None,
+    mask: Bool[np.ndarray, " n"] | None = None,
+) -> Int64[np.ndarray, " q"]:
+    """How many codes are nearer to each query than its limit: int64 [q]."""
+    if len(codes) * len(queries) < FEW_PAIRS:
+        nearer = np.cumsum(histogram(codes, queries, threads=threads, mask=mask), axis=1)
+        at_most = np.minimum(limits, nearer.shape[1])
+        return np.where(at_most > 0, nearer[np.arange(len(queries)), np.maximum(at_most, 1) - 1], 0)
+    return scanning.count_below(codes, queries, limits, scanning.check_threads(threads), check_mask(mask, len(codes)))
+
+
+def search_few(codes: np.ndarray, queries: np.ndarray, k: int, mask: np.ndarray | None) -> Hits:
+    """`search` by numpy, without the compiler: all distances at once."""
+    shown = np.arange(len(codes)) if mask is None else np.flatnonzero(mask)
+    words, query_words = to_words(codes[shown]), to_words(queries)
+    distances = np.bitwise_count(words[None] ^ query_words[:, None]).sum(axis=2, dtype=np.int64)
+    nearest = np.argsort(distances, axis=1, kind="stable")[:, :k]  # rows ascend, so stable keeps (distance, row)
+    return Hits(np.take_along_axis(distances, nearest, axis=1), shown[nearest])
 
 
 def to_words(codes: UInt8[np.ndarray, "n bytes"]) -> np.ndarray:
@@ -77,6 +209,35 @@ def to_words(codes: UInt8[np.ndarray, "n bytes"]) -> np.ndarray:
     width = codes.shape[1]
     word = next(size for size in (8, 4, 2, 1) if width % size == 0)
     return np.ascontiguousarray(codes).view(f"u{word}").reshape(len(codes), width // word)
+
+
+def check_codes(codes: Any, queries: Any) -> None:
+    """Raises when two arrays are not codes of one length.
+
+    Raises:
+        Mismatch: when the lengths differ.
+        BadInput: for other types, shapes or lengths than codes have.
+    """
+    for name, array in (("codes", codes), ("queries", queries)):
+        if not isinstance(array, np.ndarray) or array.dtype != np.uint8 or array.ndim != 2:
+            kind = f"{array.dtype} {list(array.shape)}" if isinstance(array, np.ndarray) else type(array).__name__
+            raise BadInput(f"Hamming search, {name}", kind, "Give packed codes: uint8 [n, bits / 8]")
+    check_same_width(codes, queries)
+    check_bits(codes.shape[1] * 8)
+
+
+def check_mask(mask: Any, codes: int) -> np.ndarray:
+    """The mask as an array, empty for none.
+
+    Raises:
+        BadInput: unless it has a boolean for each code.
+    """
+    if mask is None:
+        return np.empty(0, dtype=bool)
+    if not isinstance(mask, np.ndarray) or mask.dtype != bool or mask.shape != (codes,):
+        found = f"{mask.dtype} {list(mask.shape)}" if isinstance(mask, np.ndarray) else type(mask).__name__
+        raise BadInput("Hamming search, mask", found, f"Give bool [{codes}], True for the codes that count")
+    return np.ascontiguousarray(mask)
 
 
 def check_same_width(codes: np.ndarray, queries: np.ndarray) -> None:

@@ -12,23 +12,12 @@ from typing import Any, no_type_check
 
 import numba
 import numpy as np
-from numba import types
-from numba.extending import intrinsic
+
+from xhash_ray.core.vectors import popcount
 
 BLOCK_CODES = 8192  # 64 KiB of codes and 64 KiB of labels stay in the second-level cache while all queries pass
 KEYS_AT_ONCE = 512  # 2 KiB of keys stay in the first-level cache between the loops
 SIGNATURE = "void(int64[:,:,::1], uint64[:,::1], uint64[:,::1], uint64[:,::1], uint64[:,::1], int64)"
-
-
-@intrinsic
-@no_type_check  # shape checks would wrap what numba has to read
-def popcount(typing_context: Any, word: Any) -> Any:
-    """The number of ones in a 64-bit word, as one instruction that vectorises."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.ctpop(arguments[0])
-
-    return types.uint64(types.uint64), generate
 
 
 # Each loop indexes its arguments from 0: an index computed from an offset keeps a check that stops vectorisation.
