@@ -34,8 +34,9 @@ lint: setup
 
 bench: setup
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --constraint deploy/constraints.txt --editable ".[bench]"
-	$(BIN)/xhash bench hamming --codes 1000000 --bits 64 --queries 1,64 --against faiss,numpy
-	$(BIN)/xhash bench hamming --codes 1000000 --bits 128 --queries 1,64 --against faiss,numpy
+	$(BIN)/xhash bench hamming --codes 1e7 --bits 64 --queries 1,64 --distribution random --against faiss
+	$(BIN)/xhash bench hamming --codes 1e7 --bits 64 --queries 1,64 --distribution clustered --against faiss
+	$(BIN)/xhash bench hamming --codes 1e7 --bits 128 --queries 1,64 --distribution clustered --against faiss
 	$(BIN)/xhash bench evaluation
 	$(BIN)/xhash bench training --pairs 100000 --epochs 2
 

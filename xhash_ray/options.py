@@ -186,13 +186,15 @@ class Query:
 
 @dataclass(frozen=True)
 class BenchHamming:
-    """`xhash bench hamming`: exact search beside other programs, on one thread."""
+    """`xhash bench hamming`: exact search beside other programs, on as many threads."""
 
-    codes: int = option("number of random codes", 1_000_000)
+    codes: int = option("number of codes", 1_000_000)
     bits: int = option("code length", 64)
     queries: tuple[str, ...] = option("queries at once, several separated by commas", ("1", "64"))
     k: int = option("hits wanted", 100)
-    against: tuple[str, ...] = option("peers, separated by commas: faiss, numpy", ("numpy",))
+    against: tuple[str, ...] = option("peers, separated by commas: faiss, usearch, numpy", ("numpy",))
+    distribution: str = option("random, clustered or sorted", "random", choices=("random", "clustered", "sorted"))
+    threads: int | None = option("threads of every program; all cores by default", None)
     rounds: int = option("timed rounds; the median counts", 5)
     seed: int = option("of codes and queries", 1)
 

@@ -20,7 +20,13 @@ def render(verb: str, result: dict[str, Any]) -> str:
     """A verb's result for the terminal."""
     special = {"query": hits, "evaluate": precision, "demo": demo, "bench hamming": bench}
     special["bench evaluation"] = evaluations
-    special |= {"methods": methods, "methods show": method, "bench methods": zoo, "bench training": loops}
+    special |= {
+        "methods": methods,
+        "methods show": method,
+        "bench methods": zoo,
+        "bench training": loops,
+        "bench jdsh": epochs,
+    }
     return special.get(verb, facts)(result)
 
 
@@ -92,19 +98,24 @@ def measures_of(run: dict[str, Any], columns: Sequence[str]) -> list[tuple[str, 
 
 def bench(result: dict[str, Any]) -> str:
     """One line per engine and batch size."""
-    head = f"{result['codes']:,} codes of {result['bits']} bits, k = {result['k']}, one thread"
+    head = (
+        f"{result['codes']:,} {result['distribution']} codes of {result['bits']} bits, k = {result['k']}, "
+        f"{result['threads']} threads; memory is read at {result['read_gb_per_s']} GB/s"
+    )
     rows = [
         [
             r["engine"],
             r["queries"],
-            f"{r['seconds']:.4f}",
-            f"{r['codes_per_s']:,}",
-            r["times_ours"],
-            r["same_distances"],
+            f"{r['seconds'] * 1000:,.2f}",
+            f"{r['codes_per_s'] / 1e9:.3f}",
+            f"{r['times_ours']:.2f}",
+            "yes" if r["same_distances"] else "NO",
+            "" if r["of_bandwidth"] is None else f"{r['of_bandwidth']:.0%}",
         ]
         for r in result["rows"]
     ]
-    return f"{head}\n\n" + table([["engine", "queries", "seconds", "codes/s", "times ours", "same"], *rows])
+    names = ["engine", "queries", "ms", "10^9 codes/s", "times ours", "same distances", "of bandwidth"]
+    return f"{head}\n\n" + table([names, *rows])
 
 
 def evaluations(result: dict[str, Any]) -> str:
@@ -189,3 +200,13 @@ def loops(result: dict[str, Any]) -> str:
     )
     rows = [[row["loop"], f"{row['pairs_per_s']:,.0f}", f"{row['of_bare']:.3f}"] for row in result["rows"]]
     return f"{head}\n\n" + table([["loop", "pairs/s", "of the bare loop"], *rows])
+
+
+def epochs(result: dict[str, Any]) -> str:
+    """Epochs of JDSH beside the public loop's."""
+    head = f"{result['pairs']:,} pairs, {result['bits']} bits, {result['threads']} threads"
+    rows = [
+        [row["loop"], f"{row['epoch_s']:.3f}", f"{row['pairs_per_s']:,.0f}", f"{row['times_public']:.2f}"]
+        for row in result["rows"]
+    ]
+    return f"{head}\n\n" + table([["loop", "seconds of an epoch", "pairs/s", "times the public loop's"], *rows])

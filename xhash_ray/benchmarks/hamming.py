@@ -1,47 +1,66 @@
-"""`xhash bench hamming`: exact top-k search against other programs, on the same codes, threads and queries."""
+"""`xhash bench hamming`: exact top-k search beside other programs, on the same codes, threads and queries.
+
+The bandwidth of memory is measured in the same run: a search has to read every code once, so bytes of codes over
+bandwidth is the least that one query can take.
+"""
 
 from __future__ import annotations
 
-import importlib
-import os
+import functools
 import statistics
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, no_type_check
 
 import numpy as np
 
+from xhash_ray.benchmarks.code_sets import code_set
+from xhash_ray.benchmarks.hamming_peers import Search, peer
 from xhash_ray.core.bits import check_bits
 from xhash_ray.core.hamming import search
-from xhash_ray.errors import BadOption, nearest
+from xhash_ray.core.scanning import check_threads, pool
+from xhash_ray.core.shards import even_split
+from xhash_ray.errors import BadInput
 from xhash_ray.options import BenchHamming
+from xhash_ray.progress import Progress
 
-Search = Callable[[np.ndarray, np.ndarray, int], np.ndarray]  # codes, queries, k -> distances [q, k]
+LEAST_READ_BYTES = 512 * 2**20  # far more than caches hold
+GIGA = 1e9
 
 
 def bench_hamming(options: BenchHamming) -> dict[str, Any]:
     """Times our search and its peers in turn.
 
     Returns:
-        `codes`, `bits`, `k`, `threads` and `rows`: per engine and number of queries the median seconds, codes/s, the
-        ratio to ours (above 1: ours is faster) and whether the distances agree.
+        `codes`, `bits`, `k`, `threads`, `distribution`; `read_gb_per_s`, bandwidth of memory on as many threads;
+        `rows`: per engine and number of queries the median seconds, codes/s, the ratio to ours (above 1: ours is
+        faster), whether the distances agree, and for one query the share of the bandwidth.
 
     Raises:
-        BadOption: for an unknown peer, or one that is not installed.
+        BadOption: for an unknown distribution or peer, or one that is not installed.
+        BadInput: for a bit length that no code has, no codes or queries, k or threads below 1.
     """
     check_bits(options.bits)
-    engines = {"xhash": ours, **{name: peer(name) for name in options.against}}
-    generator = np.random.default_rng(options.seed)
-    codes = generator.integers(0, 256, (options.codes, options.bits // 8), dtype=np.uint8)
+    threads = check_threads(options.threads)
+    counts = [int(number) for number in options.queries]
+    if options.codes < 1 or min(counts) < 1:
+        raise BadInput("bench hamming", f"{options.codes} codes, {min(counts)} queries", "Give at least one of each")
+    engines: dict[str, Search] = {"xhash": functools.partial(ours, threads=threads)}
+    engines |= {name: peer(name, threads) for name in options.against}
+    progress = Progress("bench hamming")
+    codes, queries = code_set(options.distribution, options.codes, max(counts), options.bits, options.seed)
+    progress.say(f"{options.codes:,} {options.distribution} codes of {options.bits} bits")
+    bandwidth = read_bandwidth(threads)
     rows = []
-    for count in (int(number) for number in options.queries):
-        queries = generator.integers(0, 256, (count, options.bits // 8), dtype=np.uint8)
-        rows += compare(engines, codes, queries, options)
-    return {"codes": options.codes, "bits": options.bits, "k": options.k, "threads": 1, "rows": rows}
+    for count in counts:
+        rows += compare(engines, codes, queries[:count], options, bandwidth)
+        progress.say(f"{count} queries at once: done")
+    sizes = {"codes": options.codes, "bits": options.bits, "k": options.k, "threads": threads}
+    return {**sizes, "distribution": options.distribution, "read_gb_per_s": round(bandwidth / GIGA, 1), "rows": rows}
 
 
 def compare(
-    engines: dict[str, Search], codes: np.ndarray, queries: np.ndarray, options: BenchHamming
+    engines: dict[str, Search], codes: np.ndarray, queries: np.ndarray, options: BenchHamming, bandwidth: float
 ) -> list[dict[str, Any]]:
     """One row per engine; rounds alternate, so that a machine that drifts drifts for all."""
     seconds: dict[str, list[float]] = {name: [] for name in engines}
@@ -58,59 +77,43 @@ def compare(
         {
             "engine": name,
             "queries": len(queries),
-            "seconds": round(median, 5),
+            "seconds": round(median, 6),
             "codes_per_s": round(len(codes) * len(queries) / median),
             "times_ours": round(median / medians["xhash"], 3),
             "same_distances": bool(np.array_equal(answers[name], answers["xhash"])),
+            "of_bandwidth": round(codes.nbytes / median / bandwidth, 3) if len(queries) == 1 else None,
         }
         for name, median in medians.items()
     ]
 
 
-def ours(codes: np.ndarray, queries: np.ndarray, k: int) -> np.ndarray:
+def ours(codes: np.ndarray, queries: np.ndarray, k: int, threads: int) -> np.ndarray:
     """`core.hamming.search`."""
-    return search(codes, queries, k).distances
+    return search(codes, queries, k, threads=threads).distances
 
 
-def plain_numpy(codes: np.ndarray, queries: np.ndarray, k: int) -> np.ndarray:
-    """What one writes without thinking: all distances, sorted."""
-    found = []
-    for query in queries:
-        distances = np.bitwise_count(codes ^ query).sum(axis=1, dtype=np.int64)
-        found.append(np.sort(distances)[:k])
-    return np.array(found)
+def read_bandwidth(threads: int, rounds: int = 7) -> float:
+    """Bytes/s at which memory can be read: the median of reading an array that no cache holds."""
+    import numba
+
+    @numba.njit(nogil=True)
+    @no_type_check
+    def read(words: Any) -> Any:
+        total = np.uint64(0)
+        for i in range(words.shape[0]):
+            total ^= words[i]
+        return total
+
+    words = np.arange(LEAST_READ_BYTES // 8, dtype=np.uint64)
+    parts = [words[start:stop] for start, stop in even_split(len(words), threads)]
+    return words.nbytes / statistics.median(read_once(read, parts) for _ in range(1 + rounds))
 
 
-def peer(name: str) -> Search:
-    """A peer by name, with one thread, as ours has.
-
-    Raises:
-        BadOption: when it is unknown or not installed.
-    """
-    if name == "numpy":
-        return plain_numpy
-    if name != "faiss":
-        raise BadOption(f"--against {name}", "no such peer", nearest(name, ["faiss", "numpy"]))
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    try:
-        faiss = importlib.import_module("faiss")
-    except ImportError:
-        raise BadOption("--against faiss", "not installed", "pip install 'xhash-ray[bench]'") from None
-    faiss.omp_set_num_threads(1)
-    return FaissFlat(faiss)
-
-
-class FaissFlat:
-    """faiss IndexBinaryFlat; adding the codes is not part of the time."""
-
-    def __init__(self, faiss: Any) -> None:
-        self.faiss = faiss
-        self.index: Any = None
-
-    def __call__(self, codes: np.ndarray, queries: np.ndarray, k: int) -> np.ndarray:
-        """Distances of the k nearest, int64 [q, k]."""
-        if self.index is None:
-            self.index = self.faiss.IndexBinaryFlat(codes.shape[1] * 8)
-            self.index.add(codes)
-        distances: np.ndarray = self.index.search(queries, k)[0]
-        return distances.astype(np.int64)
+def read_once(read: Callable[[np.ndarray], Any], parts: list[np.ndarray]) -> float:
+    """Seconds to read all parts, a thread each; the compiler's start, in the first round, leaves the median alone."""
+    started_s = time.perf_counter()
+    others = [pool(len(parts)).submit(read, part) for part in parts[1:]]
+    read(parts[0])
+    for other in others:
+        other.result()
+    return time.perf_counter() - started_s

@@ -36,6 +36,8 @@ def check_threads(threads: int | None) -> int:
     """
     if threads is not None and threads < 1:
         raise BadInput("threads", str(threads), "Give at least 1")
+    if threads is None and not hasattr(os, "sched_getaffinity"):  # macOS
+        return os.cpu_count() or 1
     return threads or len(os.sched_getaffinity(0))
 
 

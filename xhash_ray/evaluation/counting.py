@@ -5,7 +5,6 @@ how ties are broken: every tie-aware measure follows from these counts. First th
 the same signature; which of them runs changes nothing but the time.
 """
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -13,6 +12,7 @@ from jaxtyping import Int64, UInt8, UInt64
 
 from xhash_ray.core.bits import check_bits
 from xhash_ray.core.hamming import check_same_width
+from xhash_ray.core.scanning import check_threads
 from xhash_ray.core.shards import even_split
 from xhash_ray.errors import BadInput
 
@@ -114,16 +114,3 @@ def check_countable(query_codes: np.ndarray, database_codes: np.ndarray, levels:
     check_bits(query_codes.shape[1] * 8)
     if levels < 2:
         raise BadInput("counting pairs by overlap", f"{levels} levels", "Give at least 2, irrelevant and relevant")
-
-
-def check_threads(threads: int | None) -> int:
-    """The number of threads to use: what is given, or the cores this process may use.
-
-    Raises:
-        BadInput: for fewer than one.
-    """
-    if threads is None:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if threads < 1:
-        raise BadInput("threads", str(threads), "Give at least 1")
-    return threads

@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow.compute as pc
 import ray
 
+from xhash_ray.core.scanning import check_threads
 from xhash_ray.core.shards import even_split
 from xhash_ray.errors import BadInput, BadOption
 from xhash_ray.evaluation import plots, summary
-from xhash_ray.evaluation.counting import check_threads
 from xhash_ray.evaluation.protocol import Protocol
 from xhash_ray.evaluation.published import chosen
 from xhash_ray.evaluation.relevance import pack_label_numbers
