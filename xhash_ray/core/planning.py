@@ -1,0 +1,133 @@
+"""Scan or tables? Chosen by what both would take, and said why; the answer is the same list.
+
+A scan's time follows from sizes. That of the tables depends on how near neighbours are and how full buckets, so it is
+measured on the codes at hand: a few of them are asked for their own neighbours.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, UInt8
+
+from xhash_ray.core import scanning
+from xhash_ray.core.hamming import check_codes, search
+from xhash_ray.core.tables import Tables, answer_all, build_tables, search_tables
+from xhash_ray.core.topk import Hits, check_k
+from xhash_ray.errors import BadOption, nearest
+
+PLANS = ("auto", "scan", "tables")
+# Measured on two cores of a server of 2025; ratios are what decides, and they vary less than machines do.
+READ_BYTES_PER_S = 40e9  # one query is bound by memory: all threads together
+WORDS_PER_S = 25e9  # a batch by arithmetic: each thread
+WORK_S = 150e-9  # a probe, or a code met: a miss of all caches
+SAMPLE = 16  # codes asked for their neighbours
+KS = (1, 10, 100, 1000)
+
+
+class Plan(NamedTuple):
+    """A choice.
+
+    Attributes:
+        name: "scan" or "tables".
+        seconds: What each possible plan would take, by name.
+        why: In words.
+    """
+
+    name: str
+    seconds: Mapping[str, float]
+    why: str
+
+
+@dataclass(frozen=True)
+class Searcher:
+    """Codes that can be searched in more than one way.
+
+    Attributes:
+        codes: uint8 [n, bits / 8].
+        tables: Of their substrings, where those were wanted.
+        work: Probes and codes that a search of the tables meets, by k; median over a few codes as queries. Infinite
+            where they gave up.
+    """
+
+    codes: UInt8[np.ndarray, "n bytes"]
+    tables: Tables | None = None
+    work: Mapping[int, float] = field(default_factory=dict)
+
+    def plan(self, k: int, queries: int, threads: int | None = None, masked: bool = False) -> Plan:
+        """The cheapest way to answer so many queries at once."""
+        used = scanning.check_threads(threads)
+        seconds = {"scan": scan_seconds(self.codes.shape, queries, used)}
+        if self.tables is None:
+            return Plan("scan", seconds, "scan: there are no tables")
+        if masked:
+            return Plan("scan", seconds, "scan: tables know no mask")
+        seconds["tables"] = self.table_seconds(check_k(k), queries, used)
+        name = min(seconds, key=lambda each: seconds[each])
+        return Plan(name, seconds, reason(name, seconds, self.codes.shape, k, queries, self.tables.skew()))
+
+    def table_seconds(self, k: int, queries: int, threads: int) -> float:
+        """What the tables take, as measured for the next larger k."""
+        larger = [known for known in self.work if known >= min(k, len(self.codes))]
+        work = self.work[min(larger)] if larger else np.inf
+        return float(work * WORK_S * queries / min(threads, queries))
+
+    def search(
+        self,
+        queries: UInt8[np.ndarray, "q bytes"],
+        k: int,
+        *,
+        plan: str = "auto",
+        threads: int | None = None,
+        mask: Bool[np.ndarray, " n"] | None = None,
+    ) -> Hits:
+        """`hamming.search` by the plan that is cheapest, or by the one named.
+
+        Raises:
+            BadOption: for an unknown plan, or tables where there are none or with a mask.
+        """
+        if plan not in PLANS:
+            raise BadOption("search plan", f"no '{plan}'", nearest(plan, PLANS))
+        if plan == "auto":
+            check_codes(self.codes, queries)
+            plan = self.plan(k, max(1, len(queries)), threads, masked=mask is not None).name
+        if plan == "scan":
+            return search(self.codes, queries, k, threads=threads, mask=mask)
+        if self.tables is None or mask is not None:
+            found = "no tables were built" if self.tables is None else "a mask was given"
+            raise BadOption("search plan", f"'tables', but {found}", "Ask for the plan 'auto' or 'scan'")
+        return search_tables(self.tables, queries, k, threads=threads)
+
+
+def prepare(codes: UInt8[np.ndarray, "n bytes"], threads: int | None = None) -> Searcher:
+    """Builds tables and measures them. Errors as of `build_tables`."""
+    tables = build_tables(codes, threads)
+    asked = codes[np.linspace(0, len(codes) - 1, min(SAMPLE, len(codes))).astype(np.int64)]
+    return Searcher(codes, tables, {k: measured_work(tables, asked, k) for k in KS})
+
+
+def measured_work(tables: Tables, queries: np.ndarray, k: int) -> float:
+    """The median work over some queries; infinite where half of them gave up."""
+    answers = answer_all(tables, queries, min(k, len(tables.codes)), threads=1)
+    return float(np.median([np.inf if hits is None else work for hits, work in answers]))
+
+
+def scan_seconds(shape: tuple[int, ...], queries: int, threads: int) -> float:
+    """What a scan takes: memory read once, or words compared, whichever is more."""
+    n, width = shape
+    words = -(-width // scanning.WORD_BYTES)
+    groups = max(1, min(threads, queries // scanning.GROUP_QUERIES))
+    return max(groups * n * width / READ_BYTES_PER_S, n * words * queries / (WORDS_PER_S * threads))
+
+
+def reason(name: str, seconds: Mapping[str, float], shape: tuple[int, ...], k: int, queries: int, skew: float) -> str:
+    """The choice in a sentence."""
+    told = {
+        each: "would meet too many codes" if np.isinf(value) else f"{value * 1000:.2f} ms"
+        for each, value in seconds.items()
+    }
+    asked = f"{queries} queries for {k} of {shape[0]:,} codes of {shape[1] * 8} bits"
+    return (
+        f"{name}: {asked}; scan {told['scan']}, tables {told['tables']} (buckets {skew:.1f} times as full as even ones)"
+    )
