@@ -41,6 +41,7 @@ FUNCTIONS = {
     "bench methods": "xhash_ray.benchmarks.methods:bench_methods",
     "bench training": "xhash_ray.runtime.benchmark:bench_training",
     "bench jdsh": "xhash_ray.benchmarks.jdsh:bench_jdsh",
+    "bench rescoring": "xhash_ray.benchmarks.rescoring:bench_rescoring",
     "demo": "xhash_ray.runtime.demo:demo",
 }
 COMMON = ("config", "set", "json", "endpoint-url", "metrics-file")

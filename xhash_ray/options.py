@@ -254,6 +254,18 @@ class BenchJdsh:
 
 
 @dataclass(frozen=True)
+class BenchRescoring:
+    """`xhash bench rescoring`: what a finer order of the top candidates gains and costs."""
+
+    features: str = option("folder: query/train/database.parquet, train/test.parquet, or a feature set with `split`")
+    method: str = option("hashing method", "jdsh")
+    bits: int = option("code length", 64)
+    candidates: int = option("hits that are reordered", 1000)
+    seed: int = option("of the training", 1)
+    settings: dict[str, Any] = option("the method's settings", {})
+
+
+@dataclass(frozen=True)
 class Demo:
     """`xhash demo`: the whole path on a generated corpus."""
 
@@ -282,5 +294,6 @@ VERBS: dict[str, type[Any]] = {
     "bench methods": BenchMethods,
     "bench training": BenchTraining,
     "bench jdsh": BenchJdsh,
+    "bench rescoring": BenchRescoring,
     "demo": Demo,
 }

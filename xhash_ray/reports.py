@@ -26,6 +26,7 @@ def render(verb: str, result: dict[str, Any]) -> str:
         "bench methods": zoo,
         "bench training": loops,
         "bench jdsh": epochs,
+        "bench rescoring": orders,
     }
     return special.get(verb, facts)(result)
 
@@ -210,3 +211,19 @@ def epochs(result: dict[str, Any]) -> str:
         for row in result["rows"]
     ]
     return f"{head}\n\n" + table([["loop", "seconds of an epoch", "pairs/s", "times the public loop's"], *rows])
+
+
+def orders(result: dict[str, Any]) -> str:
+    """Orders of the candidates, by direction."""
+    head = f"{result['method']}, {result['bits']} bits; the first {result['candidates']:,} by distance, reordered"
+    rows = [
+        [
+            row["direction"].replace("_", " "),
+            row["order"],
+            f"{row['precision_at_10']:.4f}",
+            f"{row['map']:.4f}",
+            row["ms_per_query"],
+        ]
+        for row in result["rows"]
+    ]
+    return f"{head}\n\n" + table([["direction", "order by", "precision@10", "MAP of them", "ms a query"], *rows])
