@@ -33,6 +33,14 @@ FUNCTIONS = {
     "methods show": "xhash_ray.catalogue:show_method",
     "encode": "xhash_ray.runtime.encoding:encode",
     "index build": "xhash_ray.runtime.indexing:build_index",
+    "index add": "xhash_ray.index.life:add",
+    "index upsert": "xhash_ray.index.life:upsert",
+    "index delete": "xhash_ray.index.life:delete",
+    "index compact": "xhash_ray.index.life:compact",
+    "index rollback": "xhash_ray.index.life:rollback",
+    "index info": "xhash_ray.index.life:info",
+    "index verify": "xhash_ray.index.verify:verify",
+    "index export": "xhash_ray.index.export:export",
     "evaluate": "xhash_ray.runtime.evaluation:evaluate",
     "serve": "xhash_ray.runtime.endpoint:serve_until_stopped",
     "query": "xhash_ray.asking:ask",
@@ -47,7 +55,7 @@ FUNCTIONS = {
 COMMON = ("config", "set", "json", "endpoint-url", "metrics-file")
 GROUPS = {
     "corpus": "make corpora",
-    "index": "build indexes",
+    "index": "build, change and check indexes",
     "bench": "measure beside others",
     "methods": "the hashing methods that can be trained",
 }

@@ -4,6 +4,7 @@
     ├── BadInput          exit code 2: what was given cannot be used
     │   ├── BadOption     an unknown or malformed option, recipe key or setting
     │   └── Mismatch      two artefacts that do not belong together (lengths, fingerprints, formats)
+    ├── Conflict          another writer was first; nothing of this run counts, and it can be run again
     └── Unreachable       an endpoint or an object store did not answer
 
 Each says what was asked, what was found, and what to do, in one line.
@@ -46,6 +47,10 @@ class BadOption(BadInput):
 
 class Mismatch(BadInput):
     """Two artefacts that do not belong together."""
+
+
+class Conflict(XhashError):
+    """Another writer was first; what this one wrote does not count, and it can be run again."""
 
 
 class Unreachable(XhashError):

@@ -1,7 +1,5 @@
 """Searching shards: merged, they answer what one scan over everything answers, by (distance, id)."""
 
-import hashlib
-
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -11,8 +9,9 @@ from hypothesis import strategies as st
 from xhash_ray.core.hamming import distances_reference
 from xhash_ray.errors import BadInput, Mismatch
 from xhash_ray.index.build import assemble, partition
+from xhash_ray.index.generations import Generation
+from xhash_ray.index.segments import segment_name, write_segment
 from xhash_ray.index.shard import Hit, Shard, load_shard, merge_hits
-from xhash_ray.storage import tables
 from xhash_ray.storage.codes import from_array, to_array
 
 
@@ -32,12 +31,15 @@ def code_table(n: int, seed: int, values: int = 4) -> pa.Table:
 
 
 def shards_of(table: pa.Table, shards: int, folder) -> list[Shard]:
-    """An index of a table, written and loaded."""
-    loaded = []
+    """An index of a table, written and loaded; every shard in two segments."""
+    segments = []
     for number, part in enumerate(partition(table, shards)):
-        facts = tables.write_table(f"{folder}/{number}.parquet", assemble([part]))
-        loaded.append(load_shard(f"{folder}/{number}.parquet", number, facts.sha256))
-    return loaded
+        for run, half in (("a", part.slice(0, len(part) // 2)), ("b", part.slice(len(part) // 2))):
+            if len(half):
+                name = segment_name(run, number, shards)
+                segments.append(write_segment(str(folder), name, number, 1, assemble([half])))
+    facts = {"shards": shards, "bits": 16, "segments": [vars(each) for each in segments], "tombstones": []}
+    return [load_shard(Generation(str(folder), facts), number) for number in range(shards)]
 
 
 def brute_force(table: pa.Table, query: np.ndarray, target: str, k: int) -> list[tuple[int, str]]:
@@ -76,7 +78,7 @@ def test_a_hit_says_where_its_row_is(tmp_path, shards):
 def test_every_stored_id_is_found_in_its_row_and_no_other(tmp_path):
     table = code_table(30, 2)
     for shard in shards_of(table, 3, tmp_path):
-        names = shard.ids.to_pylist()
+        names = [name for segment in shard.segments for name in segment.table["id"].to_pylist()]
         assert [shard.find(name) for name in names] == list(range(len(names)))
         assert [shard.find(name) for name in ("", "pair-", "pair-99", "zzz")] == [None] * 4
 
@@ -113,21 +115,33 @@ def test_merging_orders_by_distance_then_id():
     assert [(hit.distance, hit.id) for hit in merge_hits(parts, 3)] == [(1, "a"), (1, "b"), (2, "a")]
 
 
-def test_content_that_differs_from_the_manifest_is_refused(tmp_path):
-    path = tmp_path / "shard.parquet"
-    tables.write_table(str(path), code_table(3, 0))
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    tables.write_table(str(path), code_table(3, 1))
-    with pytest.raises(Mismatch, match=r"shard\.parquet: its SHA-256 differs"):
-        load_shard(str(path), 0, digest)
+def test_a_code_is_the_one_that_was_stored(tmp_path):
+    table = code_table(20, 3)
+    stored = dict(zip(table["id"].to_pylist(), to_array(table["text_code"]).tolist(), strict=True))
+    for shard in shards_of(table, 2, tmp_path):
+        for name in [name for segment in shard.segments for name in segment.table["id"].to_pylist()]:
+            assert shard.code(shard.find(name), "text").tolist() == stored[name]
 
 
-def test_a_missing_shard_is_named(tmp_path):
-    with pytest.raises(BadInput, match=r"nothing\.parquet"):
-        load_shard(str(tmp_path / "nothing.parquet"), 0)
+def test_codes_have_memory_of_their_own_and_ids_stay_on_disk(tmp_path):
+    (shard,) = shards_of(code_table(2000, 4), 1, tmp_path)
+    for segment in shard.segments:
+        assert segment.codes["image"].base is None or segment.codes["image"].base.base is None
+        assert segment.codes["image"].flags.writeable, "read from the file, not mapped"
+        assert segment.table.column_names == ["id", "number"]
 
 
-def test_a_shard_that_is_no_parquet_is_refused(tmp_path):
-    (tmp_path / "shard.parquet").write_bytes(b"PAR1 but no more")
-    with pytest.raises(BadInput):
-        load_shard(str(tmp_path / "shard.parquet"), 0)
+def test_content_that_is_not_what_the_generation_says_is_named(tmp_path):
+    facts = write_segment(str(tmp_path), "segments/a.arrow", 0, 1, assemble([code_table(3, 0)]))
+    generation = Generation(str(tmp_path), {"segments": [vars(facts)], "tombstones": []})
+    path = tmp_path / facts.name
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-5] + bytes([whole[-5] ^ 1]) + whole[-4:])
+    with pytest.raises(Mismatch, match=r"SHA-256 of segments/a\.arrow"):
+        load_shard(generation, 0)
+    path.write_bytes(whole[:-1])
+    with pytest.raises(Mismatch, match=rf"segments/a\.arrow has {len(whole) - 1:,} bytes instead of {len(whole):,}"):
+        load_shard(generation, 0)
+    path.unlink()
+    with pytest.raises(BadInput, match=r"segments/a\.arrow is missing"):
+        load_shard(generation, 0)

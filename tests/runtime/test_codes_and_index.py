@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -11,13 +9,16 @@ import torch
 
 from xhash_ray import options
 from xhash_ray.core.hamming import distances_reference
-from xhash_ray.errors import BadInput, Mismatch
-from xhash_ray.index.manifest import read_manifest
+from xhash_ray.core.shards import id_hash
+from xhash_ray.errors import BadInput, BadOption, Mismatch, XhashError
+from xhash_ray.index import generations, life
 from xhash_ray.index.shard import load_shard, merge_hits
+from xhash_ray.index.verify import verify
 from xhash_ray.methods.artefacts import to_method
 from xhash_ray.runtime.encoding import encode
 from xhash_ray.runtime.indexing import build_index
 from xhash_ray.storage import tables, writing
+from xhash_ray.storage import uri as places
 from xhash_ray.storage.artefact import read_artefact
 from xhash_ray.storage.codes import open_codes, to_array
 from xhash_ray.storage.features import load_features
@@ -67,11 +68,8 @@ def test_codes_of_another_model_are_refused(run, tmp_path):
 def test_any_number_of_shards_answers_like_brute_force(run, tmp_path, shards, target):
     out = str(tmp_path / "index")
     build_index(options.IndexBuild(codes=run.codes, model=run.model, out=out, shards=shards))
-    manifest = read_manifest(out)
-    loaded = [
-        load_shard(uri, number, manifest.facts["shards"][number]["sha256"])
-        for number, uri in enumerate(manifest.shard_uris)
-    ]
+    made = generations.current(out)
+    loaded = [load_shard(made, number) for number in range(shards)]
     table = codes_of(run)
     queries = to_array(table["text_code" if target == "image" else "image_code"])[:20]
     distances = distances_reference(to_array(table[f"{target}_code"]), queries)
@@ -91,16 +89,54 @@ def test_an_id_in_two_code_files_is_named(run, tmp_path):
     writing.commit(str(folder), files, {"model_fingerprint": fingerprint})
     with pytest.raises(BadInput, match="occurs twice"):
         build_index(options.IndexBuild(codes=str(folder), model=run.model, out=str(tmp_path / "index")))
-    assert not (tmp_path / "index" / "manifest.json").exists()
+    assert generations.numbers(str(tmp_path / "index")) == []
 
 
 def test_a_flipped_byte_in_a_shard_is_named(run, tmp_path):
     out = tmp_path / "index"
     build_index(options.IndexBuild(codes=run.codes, model=run.model, out=str(out), shards=2))
-    manifest = json.loads((out / "manifest.json").read_text())
-    path = out / manifest["shards"][1]["name"]
+    made = generations.current(str(out))
+    path = out / next(facts.name for facts in made.segments if facts.shard == 1)
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(bytes(content))
-    with pytest.raises(Mismatch, match="shard-00001-of-00002"):
-        load_shard(str(path), 1, manifest["shards"][1]["sha256"])
+    with pytest.raises(Mismatch, match="00001-of-00002"):
+        load_shard(made, 1)
+    with pytest.raises(XhashError, match=r"the SHA-256 of segments/.*-00001-of-00002"):
+        verify(options.IndexVerify(index=str(out)))
+
+
+def test_an_index_lives_on_an_object_store(run, s3_endpoint, tmp_path, monkeypatch):
+    monkeypatch.setenv("XHASH_CACHE", str(tmp_path / "cache"))
+    out = "s3://xhash/lives/index"
+    build_index(options.IndexBuild(codes=run.codes, model=run.model, out=out, shards=2, where="id%4=0"))
+    life.add(options.IndexAdd(index=out, codes=run.codes, where="id%4=1"))
+    taken = places.join(out, generations.name_of(2))
+    content = places.read_bytes(taken)
+    assert not places.create_bytes(taken, b"{}"), "of two writers the second is told"
+    assert places.read_bytes(taken) == content
+    names = [name for name in codes_of(run)["id"].to_pylist() if id_hash([name])[0] % 4 == 0]
+    life.delete(options.IndexDelete(index=out, ids=tuple(names)))
+    with pytest.raises(BadInput, match="an index is there"):
+        build_index(options.IndexBuild(codes=run.codes, model=run.model, out=out))
+    rows = life.compact(options.IndexCompact(index=out, keep=1))["rows"]
+    assert verify(options.IndexVerify(index=out))["rows"] == rows
+    assert generations.numbers(out) == [4]
+    build_index(options.IndexBuild(codes=run.codes, model=run.model, out=out, shards=3, overwrite=True))
+    assert generations.current(out).rows == len(codes_of(run))
+    assert life.rollback(options.IndexRollback(index=out, to=4))["rows"] == rows
+    verify(options.IndexVerify(index=out))
+
+
+def test_codes_that_do_not_pass_the_gates_are_not_published(run, tmp_path):
+    out = str(tmp_path / "index")
+    gates = {"max_imbalance": 0.01, "min_distinct": 1.01}
+    with pytest.raises(BadInput, match=r"max_imbalance is 0\.\d+, allowed at most 0\.010; min_distinct is"):
+        build_index(options.IndexBuild(codes=run.codes, model=run.model, out=out, gates=gates))
+    assert generations.numbers(out) == []
+    with pytest.raises(BadOption, match="Did you mean 'min_distinct'"):
+        build_index(options.IndexBuild(codes=run.codes, model=run.model, out=out, gates={"min_distinc": 1}))
+    found = build_index(options.IndexBuild(codes=run.codes, model=run.model, out=out, gates={"max_imbalance": 0.5}))
+    assert set(found["gates"]) == {
+        "max_imbalance", "min_entropy", "max_correlation", "min_distinct", "min_pair_recall",
+    }  # fmt: skip

@@ -1,12 +1,12 @@
-"""One shard: codes in memory, ordered by id, and the k nearest of them.
+"""One shard: codes in memory, and the k nearest of them by (distance, id).
 
-Because rows are sorted by id, the kernel's order (distance, row) is the order (distance, id), and merging shards
-by (distance, id) gives the list that one machine holding everything would give.
+Rows of a segment are sorted by id, so the kernel's order (distance, row) is the order (distance, id) within it; answers
+of segments, and of shards, are merged by (distance, id). Whatever the segments and shards, the list is the one that a
+single scan of everything would give.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -16,12 +16,9 @@ import pyarrow as pa
 
 from xhash_ray.core.hamming import search
 from xhash_ray.core.topk import check_k
-from xhash_ray.errors import BadInput, Mismatch
-from xhash_ray.storage import tables
-from xhash_ray.storage import uri as places
-from xhash_ray.storage.codes import to_array
-
-MODALITIES = ("image", "text")
+from xhash_ray.errors import BadInput
+from xhash_ray.index.generations import Generation
+from xhash_ray.index.segments import MODALITIES, Segment, open_segment, read_deleted
 
 
 class Hit(NamedTuple):
@@ -39,63 +36,91 @@ class Shard:
 
     Attributes:
         number: Its position in the index.
-        codes: uint8 [n, bits / 8] by modality.
-        ids: n ids, ascending.
-        metadata: n rows of everything else.
+        segments: Of it; a row number counts through them in order.
     """
 
     number: int
-    codes: dict[str, np.ndarray]
-    ids: pa.Array
-    metadata: pa.Table
+    segments: tuple[Segment, ...]
 
-    def search(self, queries: np.ndarray, target: str, k: int) -> list[list[Hit]]:
+    @property
+    def starts(self) -> list[int]:
+        """The number of each segment's first row, and of one past the last."""
+        return [0, *np.cumsum([segment.facts.rows for segment in self.segments]).tolist()]
+
+    def search(self, queries: np.ndarray, target: str, k: int, threads: int | None = None) -> list[list[Hit]]:
         """The k nearest codes of a modality.
 
         Args:
             queries: uint8 [q, bits / 8].
             target: "image" or "text".
             k: At least 1.
+            threads: Cores to use; all this process may use by default.
+
+        Raises:
+            BadInput: for an unknown modality or k below 1.
         """
         if target not in MODALITIES:
             raise BadInput("searching", f"target '{target}'", "Ask for image or text")
-        hits = search(self.codes[target], queries, k)
+        parts = [self.in_segment(number, queries, target, check_k(k), threads) for number in range(len(self.segments))]
+        return [merge_hits([part[query] for part in parts], k) for query in range(len(queries))]
+
+    def in_segment(self, number: int, queries: np.ndarray, target: str, k: int, threads: int | None) -> list[list[Hit]]:
+        """The k nearest of one segment."""
+        segment, start = self.segments[number], self.starts[number]
+        hits = search(segment.codes[target], queries, k, threads=threads, mask=segment.live)
         return [
-            [Hit(int(d), self.ids[int(row)].as_py(), self.number, int(row)) for d, row in zip(*line, strict=True)]
-            for line in zip(hits.distances, hits.rows, strict=True)
+            [
+                Hit(int(distance), name, self.number, start + int(row))
+                for distance, row, name in zip(distances, rows, segment.ids(rows), strict=True)
+            ]
+            for distances, rows in zip(hits.distances, hits.rows, strict=True)
         ]
 
     def rows(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
         """Metadata of some rows."""
-        if self.metadata.num_columns == 0:
-            return [{} for _ in numbers]
-        taken: list[dict[str, Any]] = self.metadata.take(pa.array(numbers, pa.int64())).to_pylist()
-        return taken
+        found: list[dict[str, Any]] = []
+        for number in numbers:
+            segment, row = self.place(number)
+            kept = self.segments[segment].table.drop_columns(["id"])
+            found += kept.take(pa.array([row], pa.int64())).to_pylist() if kept.num_columns else [{}]
+        return found
+
+    def place(self, number: int) -> tuple[int, int]:
+        """The segment of a row, and its row there."""
+        segment = int(np.searchsorted(self.starts, number, side="right")) - 1
+        return segment, number - self.starts[segment]
 
     def find(self, identity: str) -> int | None:
         """The row of an id, None when the shard does not hold it."""
-        row = np.searchsorted(np.asarray(self.ids.to_numpy(zero_copy_only=False), dtype=object), identity)
-        return int(row) if row < len(self.ids) and self.ids[int(row)].as_py() == identity else None
+        for start, segment in zip(self.starts, self.segments, strict=False):
+            row = segment.find(identity)
+            if row is not None:
+                return start + row
+        return None
+
+    def code(self, number: int, modality: str) -> np.ndarray:
+        """uint8 [bits / 8] of one row."""
+        segment, row = self.place(number)
+        code: np.ndarray = self.segments[segment].codes[modality][row]
+        return code
 
 
-def load_shard(uri: str, number: int, sha256: str | None = None) -> Shard:
-    """Reads a shard file.
-
-    Args:
-        uri: The Parquet file.
-        number: Its position in the index.
-        sha256: What the manifest says its content is; checked when given.
+def load_shard(generation: Generation, number: int) -> Shard:
+    """Loads the segments of a shard.
 
     Raises:
-        Mismatch: when the content is not what the manifest says.
+        BadInput: when a file is missing.
+        Mismatch: when one is not what the generation says.
     """
-    content = places.read_bytes(uri)
-    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
-        raise Mismatch(f"shard {uri}", "its SHA-256 differs from the manifest's", "Restore the file or build again")
-    table = tables.parse(content)
-    codes = {name: to_array(table[f"{name}_code"]) for name in MODALITIES}
-    kept = [name for name in table.column_names if name not in {"id", "image_code", "text_code"}]
-    return Shard(number, codes, table["id"].combine_chunks(), table.select(kept))
+    mine = [facts for facts in generation.segments if facts.shard == number]
+    opened = [open_segment(generation.uri, facts, deleted_in(generation, facts.since)) for facts in mine]
+    return Shard(number, tuple(opened))
+
+
+def deleted_in(generation: Generation, since: int) -> pa.Array | None:
+    """The ids that are dead in segments of a generation."""
+    later = [facts for facts in generation.tombstones if facts.since > since]
+    return pa.concat_arrays([read_deleted(generation.uri, facts) for facts in later]) if later else None
 
 
 def merge_hits(parts: Sequence[Sequence[Hit]], k: int) -> list[Hit]:

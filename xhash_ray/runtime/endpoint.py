@@ -12,7 +12,7 @@ from ray import serve
 
 from xhash_ray.client import Client
 from xhash_ray.errors import BadInput, Unreachable, XhashError
-from xhash_ray.index.manifest import read_manifest
+from xhash_ray.index import generations
 from xhash_ray.options import Serve
 from xhash_ray.progress import Progress
 from xhash_ray.runtime import cluster
@@ -47,12 +47,12 @@ def start(options: Serve) -> dict[str, Any]:
     from xhash_ray.runtime.serving import ServeArgs, build_app
 
     check_port(options.host, options.port)
-    manifest = read_manifest(places.normalise(options.index))
+    served = generations.current(places.normalise(options.index))
     progress = Progress("serve")
-    progress.say(f"{manifest.rows:,} pairs, {manifest.bits} bits, {len(manifest.shard_uris)} shards")
+    progress.say(f"{served.rows:,} pairs, {served.bits} bits, {served.shards} shards")
     threads = cluster.threads_for(1)
     args = ServeArgs(
-        index=manifest.uri, pretrained=options.pretrained, replicas=options.replicas, encoder_threads=threads
+        index=served.uri, pretrained=options.pretrained, replicas=options.replicas, encoder_threads=threads
     )
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     serve.start(http_options={"host": options.host, "port": options.port})
@@ -64,10 +64,10 @@ def start(options: Serve) -> dict[str, Any]:
     check_reachable(url)
     return {
         "url": url,
-        "rows": manifest.rows,
-        "shards": len(manifest.shard_uris),
-        "bits": manifest.bits,
-        "model_fingerprint": manifest.facts["model_fingerprint"],
+        "rows": served.rows,
+        "shards": served.shards,
+        "bits": served.bits,
+        "model_fingerprint": served.facts["model_fingerprint"],
         "seconds": round(progress.seconds, 2),
     }
 

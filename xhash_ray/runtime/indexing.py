@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pyarrow as pa
@@ -11,7 +10,9 @@ import ray
 from xhash_ray.core.shards import shard_of
 from xhash_ray.errors import BadInput
 from xhash_ray.index.build import assemble, partition
-from xhash_ray.index.manifest import MANIFEST, model_name, shard_name, write_manifest
+from xhash_ray.index.gates import SAMPLE, Gates, check, measure, parse_gates
+from xhash_ray.index.generations import MODELS, Generation, commit, current, numbers
+from xhash_ray.index.segments import MODALITIES, SegmentFacts, open_segment, segment_name, write_segment
 from xhash_ray.options import IndexBuild
 from xhash_ray.progress import Progress
 from xhash_ray.runtime import cluster
@@ -33,71 +34,83 @@ def build_index(options: IndexBuild) -> dict[str, Any]:
         Mismatch: when the codes were made by another model.
         BadInput: for codes or a model that cannot be read, ids that occur twice, or no rows at all.
     """
-    out = take_index_folder(options)
+    out = places.normalise(options.out)
+    before = earlier(options, out)
     shard_of([], options.shards)
+    gates = parse_gates(options.gates)
     codes = open_codes(places.normalise(options.codes))
     model = places.normalise(options.model)
     facts = read_artefact(model).facts
     require_fingerprint(facts, codes.fingerprint, options.codes)
     where = parse_where(options.where)
-    progress = Progress("index build", codes.tables.total_rows)
-    started_s, run = time.time(), new_run()
+    progress, run = Progress("index build", codes.tables.total_rows), new_run()
+    since = before.number + 1 if before else 1
     with cluster.connected():
-        shards = shuffle(list(codes.tables.files), options.shards, out, run, where, progress)
-    rows = [entry.rows for entry in shards]
+        segments = shuffle(list(codes.tables.files), options.shards, out, run, since, where, progress)
+    rows = [sum(facts.rows for facts in segments if facts.shard == shard) for shard in range(options.shards)]
     if sum(rows) == 0:
         raise BadInput(f"index of {options.codes}", "no rows", "Check the folder and --where")
-    copy_artefact(model, places.join(out, model_name(run)))
-    write_manifest(
-        out,
-        shards,
-        {
-            "model": model_name(run),
-            "created_unix_s": round(started_s),
-            "bits": codes.bits,
-            "method": facts["method"],
-            "model_fingerprint": facts["fingerprint"],
-            "encoder": facts["encoder"],
-            "classes": list(codes.classes),
-        },
-    )
+    found = pass_gates(gates, out, segments)
+    copy = f"{MODELS}/{facts['fingerprint'][:12]}"
+    copy_artefact(model, places.join(out, copy))
+    kept = {"method": facts["method"], "model_fingerprint": facts["fingerprint"], "encoder": facts["encoder"]}
+    kept |= {"bits": codes.bits, "model": copy, "classes": list(codes.classes), "shards": options.shards}
+    made = commit(out, before, "build", segments, [], sum(rows), kept)
     progress.finish(sum(rows), out)
     return {
         "out": out,
+        "generation": made.number,
         "rows": sum(rows),
         "shards": options.shards,
         "rows_per_shard": rows,
         "bits": codes.bits,
-        "size_bytes": sum(entry.size_bytes for entry in shards),
+        "size_bytes": sum(entry.size_bytes for entry in segments),
         "code_bytes_per_pair": 2 * codes.bits // 8,
+        "gates": found,
         "seconds": round(progress.seconds, 2),
     }
 
 
-def take_index_folder(options: IndexBuild) -> str:
-    """The normal name of --out, free to be written."""
-    out = places.normalise(options.out)
-    if places.exists(places.join(out, MANIFEST)) and not options.overwrite:
+def earlier(options: IndexBuild, out: str) -> Generation | None:
+    """The generation that the new one follows; none in a free folder.
+
+    Raises:
+        BadInput: when there is an index that may not be built anew.
+    """
+    if places.is_file(out):
+        raise BadInput(f"writing an index to {out}", "a file of that name", "Name a folder")
+    if not numbers(out):
+        return None
+    if not options.overwrite:
         raise BadInput(f"writing an index to {out}", "an index is there", "Name another folder or give --overwrite")
-    return out
+    return current(out)
+
+
+def pass_gates(gates: Gates, out: str, segments: list[SegmentFacts]) -> dict[str, float]:
+    """The figures of the largest segment, whose rows are a random sample; refuses what does not pass."""
+    largest = open_segment(out, max(segments, key=lambda facts: facts.rows))
+    found = measure(*(largest.codes[modality][:SAMPLE] for modality in MODALITIES))
+    check(gates, found, out)
+    return {name: round(value, 4) for name, value in found.items()}
 
 
 def shuffle(
-    files: list[str], shards: int, out: str, run: str, where: Where | None, progress: Progress
-) -> list[tables.FileFacts]:
+    files: list[str], shards: int, out: str, run: str, since: int, where: Where | None, progress: Progress
+) -> list[SegmentFacts]:
     """Cuts every code file by shard, then assembles every shard; rows travel between tasks only."""
     split = partition_file.options(num_returns=shards)
     parts = [split.remote(name, shards, where) for name in files]
     by_shard = [[part] for part in parts] if shards == 1 else parts  # num_returns=1 gives the reference itself
     waiting = [
-        write_shard.remote(places.join(out, shard_name(shard, shards, run)), *[part[shard] for part in by_shard])
+        write_shard.remote(out, segment_name(run, shard, shards), shard, since, *[part[shard] for part in by_shard])
         for shard in range(shards)
     ]
-    written = []
+    written: list[SegmentFacts] = []
     try:
         for reference in waiting:
-            written.append(ray.get(reference))
-            progress.add(written[-1].rows)
+            facts = ray.get(reference)
+            written += [facts] if facts else []
+            progress.add(facts.rows if facts else 0)
     except ray.exceptions.RayTaskError as error:
         raise error.as_instanceof_cause() from None
     return written
@@ -111,6 +124,7 @@ def partition_file(uri: str, shards: int, where: Where | None) -> Any:
 
 
 @ray.remote(num_cpus=1)
-def write_shard(uri: str, *parts: pa.Table) -> tables.FileFacts:
-    """Assembles and writes one shard."""
-    return tables.write_table(uri, assemble(parts))
+def write_shard(out: str, name: str, shard: int, since: int, *parts: pa.Table) -> SegmentFacts | None:
+    """Assembles and writes one shard; None for one without rows."""
+    rows = assemble(parts)
+    return write_segment(out, name, shard, since, rows) if len(rows) else None

@@ -15,12 +15,14 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from xhash_ray.errors import BadInput, XhashError
-from xhash_ray.index.manifest import read_manifest
+from xhash_ray.index import generations
 from xhash_ray.index.shard import Hit, Shard, load_shard, merge_hits
 from xhash_ray.runtime import telemetry
 from xhash_ray.runtime.api import FoundPair, SearchAnswer, SearchRequest, decode_code, decode_image
 from xhash_ray.runtime.query_encoder import QueryEncoder
 from xhash_ray.storage import uri as places
+
+HIDDEN = {"encoder", "segments", "tombstones"}  # long, and of use to nobody who searches
 
 api = FastAPI(title="xhash-ray", description="Exact Hamming search across modalities")
 
@@ -48,15 +50,13 @@ def build_app(args: ServeArgs) -> serve.Application:
         BadInput: when there is no index.
     """
     shard, encoder, gateway = deployments()
-    manifest = read_manifest(places.normalise(args.index))
+    served = generations.current(places.normalise(args.index))
     shards = [
-        shard.options(name=f"shard-{number}", num_replicas=args.replicas).bind(
-            uri, number, manifest.facts["shards"][number]["sha256"]
-        )
-        for number, uri in enumerate(manifest.shard_uris)
+        shard.options(name=f"shard-{number}", num_replicas=args.replicas).bind(served.uri, served.number, number)
+        for number in range(served.shards)
     ]
-    bound_encoder = encoder.bind(manifest.model_uri, args.pretrained, args.encoder_threads)
-    return gateway.bind(manifest.facts, bound_encoder, *shards)
+    bound_encoder = encoder.bind(served.model_uri, args.pretrained, args.encoder_threads)
+    return gateway.bind(served.facts, bound_encoder, *shards)
 
 
 def deployments() -> tuple[Any, Any, Any]:
@@ -68,8 +68,8 @@ def deployments() -> tuple[Any, Any, Any]:
 class ShardDeployment:
     """One shard in memory."""
 
-    def __init__(self, uri: str, number: int, sha256: str) -> None:
-        self.shard: Shard = load_shard(uri, number, sha256)
+    def __init__(self, uri: str, generation: int, number: int) -> None:
+        self.shard: Shard = load_shard(generations.read(uri, generation), number)
 
     def search(self, code: bytes, target: str, k: int) -> list[Hit]:
         """The k nearest to one code."""
@@ -82,7 +82,7 @@ class ShardDeployment:
     def code_of(self, identity: str, modality: str) -> bytes | None:
         """The stored code of an id, None when it is not here."""
         row = self.shard.find(identity)
-        return None if row is None else bytes(self.shard.codes[modality][row].tobytes())
+        return None if row is None else self.shard.code(row, modality).tobytes()
 
 
 @serve.deployment(max_ongoing_requests=64, ray_actor_options={"num_cpus": 0.5})
@@ -148,7 +148,7 @@ class Gateway:
     @api.get("/v1/index")
     async def index(self) -> dict[str, Any]:
         """What is served."""
-        return {name: value for name, value in self.facts.items() if name != "encoder"}
+        return {name: value for name, value in self.facts.items() if name not in HIDDEN}
 
     @api.get("/healthz")
     async def healthz(self) -> dict[str, str]:

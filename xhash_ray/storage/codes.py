@@ -67,7 +67,7 @@ def code_bytes(found: tables.TableSet, name: str) -> int:
 
 
 def to_array(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
-    """A fixed-size binary column as uint8 [n, bytes].
+    """A fixed-size binary column as uint8 [n, bytes]; read-only and in place where it is one chunk.
 
     Raises:
         BadInput: when a code is missing.
@@ -81,6 +81,8 @@ def to_array(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
         for chunk in chunks
         if len(chunk)
     ]
+    if len(parts) == 1:
+        return parts[0].reshape(-1, width)  # in place
     return np.concatenate(parts).reshape(-1, width) if parts else np.empty((0, width), np.uint8)
 
 

@@ -199,15 +199,55 @@ def write_bytes(uri: str, content: bytes) -> None:
             write_remote(uri, content)
 
 
-def write_remote(uri: str, content: bytes) -> None:
+def create_bytes(uri: str, content: bytes) -> bool:
+    """Writes a file or object in one step, but only where there is none: of several writers, one is told True.
+
+    Local: a hard link to a finished file. S3: a PUT on the condition that the key is new (If-None-Match).
+    """
+    with said_clearly(uri):
+        if is_local(uri):
+            return create_local(Path(normalise(uri)), content)
+        try:
+            write_remote(uri, content, mode="create")
+        except FileExistsError:
+            return False
+        except Exception as error:
+            if refused_as_taken(error):
+                return False
+            raise
+        return True
+
+
+def refused_as_taken(error: Exception) -> bool:
+    """Whether an S3 store says that a key which was to be new is taken, or is being taken this moment."""
+    answer = getattr(error.__cause__ or error, "response", None) or {}
+    return answer.get("Error", {}).get("Code") in {"PreconditionFailed", "ConditionalRequestConflict", "412"}
+
+
+def create_local(path: Path, content: bytes) -> bool:
+    """Writes beside the target, then links it to the target's name, which fails where that is taken."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".writing-") as temporary:
+        temporary.write(content)
+        temporary.flush()
+        os.fsync(temporary.fileno())
+        os.chmod(temporary.name, 0o644)
+        try:
+            os.link(temporary.name, path)
+        except FileExistsError:
+            return False
+    return True
+
+
+def write_remote(uri: str, content: bytes, mode: str = "overwrite") -> None:
     """Writes an object, or gives up: the S3 client waits for leave to send ("100 Continue") without any timeout."""
     filesystem = fsspec_filesystem(uri)
     if not filesystem.async_impl:
-        filesystem.pipe_file(uri, content)
+        filesystem.pipe_file(uri, content, mode=mode)
         return
     patience_s = WRITE_PATIENCE_S + len(content) / SLOWEST_WRITE
     try:
-        fsspec.asyn.sync(filesystem.loop, filesystem._pipe_file, uri, content, timeout=patience_s)
+        fsspec.asyn.sync(filesystem.loop, filesystem._pipe_file, uri, content, mode=mode, timeout=patience_s)
     except fsspec.exceptions.FSTimeoutError:
         found = f"no answer in {patience_s:.0f} s"
         raise Unreachable(f"writing {uri}", found, "Check AWS_ENDPOINT_URL and the network") from None
@@ -242,6 +282,11 @@ def read_json(uri: str) -> dict[str, Any]:
     return value
 
 
+def json_bytes(value: dict[str, Any]) -> bytes:
+    """A JSON object, readable, keys in the order given."""
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+
+
 def write_json(uri: str, value: dict[str, Any]) -> None:
-    """Writes a JSON object in one step, readable, keys in the order given."""
-    write_bytes(uri, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+    """Writes a JSON object in one step."""
+    write_bytes(uri, json_bytes(value))

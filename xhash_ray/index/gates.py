@@ -1,0 +1,107 @@
+"""Gates before a generation is published: codes that cannot retrieve are refused, with the figures.
+
+Measured on a sample of the codes of each modality (and across them), so that a gate costs seconds at any size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from xhash_ray.core.bits import unpack
+from xhash_ray.core.hamming import histogram
+from xhash_ray.errors import BadInput, BadOption, nearest
+
+SAMPLE = 100_000
+ASKED = 500
+
+
+@dataclass(frozen=True)
+class Gates:
+    """Thresholds; None: not asked for.
+
+    Attributes:
+        max_imbalance: Of the most uneven bit, |share of ones - 1/2|; 0.5 is a stuck bit.
+        min_entropy: Mean entropy of the bits, 0 to 1.
+        max_correlation: Of the two most alike bits, |correlation|; 1 is a duplicate bit.
+        min_distinct: Share of distinct codes.
+        min_pair_recall: Share of sampled pairs of which the one modality's code finds the other's among the first 10 of
+            the sample, expected over ties; the worse direction counts.
+    """
+
+    max_imbalance: float | None = None
+    min_entropy: float | None = None
+    max_correlation: float | None = None
+    min_distinct: float | None = None
+    min_pair_recall: float | None = None
+
+
+def parse_gates(given: Mapping[str, Any]) -> Gates:
+    """Gates from a recipe.
+
+    Raises:
+        BadOption: for an unknown one, or a threshold that is no number.
+    """
+    known = [field.name for field in fields(Gates)]
+    for name, value in given.items():
+        if name not in known:
+            raise BadOption(f"gates.{name}", "no such gate", nearest(name, known))
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise BadOption(f"gates.{name}", f"'{value}' is no number", "Give a threshold")
+    return Gates(**{name: float(value) for name, value in given.items()})
+
+
+def measure(image: UInt8[np.ndarray, "n bytes"], text: UInt8[np.ndarray, "n bytes"]) -> dict[str, float]:
+    """The figures that gates ask for, of a sample of pairs; the worse modality counts."""
+    each = [of_modality(codes) for codes in (image, text)]
+    worst = {
+        name: (max if name.startswith("max") else min)(found[name] for found in each) for name in each[0]
+    }  # fmt: skip
+    asked = slice(0, ASKED)
+    recall = min(pair_recall(image[asked], text), pair_recall(text[asked], image))
+    return {**worst, "min_pair_recall": recall}
+
+
+def of_modality(codes: UInt8[np.ndarray, "n bytes"]) -> dict[str, float]:
+    """Balance, entropy, correlation and distinctness of one modality's codes."""
+    ones = unpack(codes[:SAMPLE]).astype(np.float32)
+    share = ones.mean(axis=0, dtype=np.float64)
+    centred = ones - share.astype(np.float32)
+    spread = centred.std(axis=0, dtype=np.float64)
+    correlation = np.abs(centred.T @ centred / len(ones)) / np.maximum(np.outer(spread, spread), 1e-12)
+    np.fill_diagonal(correlation, 0)
+    inside = np.clip(share, 1e-12, 1 - 1e-12)
+    entropy = -(inside * np.log2(inside) + (1 - inside) * np.log2(1 - inside))
+    return {
+        "max_imbalance": float(np.abs(share - 0.5).max()),
+        "min_entropy": float(entropy.mean()),
+        "max_correlation": float(correlation.max()) if len(share) > 1 else 0.0,
+        "min_distinct": len(np.unique(codes, axis=0)) / len(codes),
+    }
+
+
+def pair_recall(queries: UInt8[np.ndarray, "q bytes"], database: UInt8[np.ndarray, "n bytes"], k: int = 10) -> float:
+    """Share of queries whose own pair, row for row, is among the first k, expected over the order of ties."""
+    counts = histogram(database, queries)
+    own = np.bitwise_count(queries ^ database[: len(queries)]).sum(axis=1, dtype=np.int64)
+    tied = counts[np.arange(len(own)), own]
+    nearer = counts.cumsum(axis=1)[np.arange(len(own)), own] - tied
+    return float(np.clip((k - nearer) / tied, 0, 1).mean())
+
+
+def check(gates: Gates, found: Mapping[str, float], index: str) -> None:
+    """Raises BadInput with the figures of every gate that is not passed."""
+    failed = []
+    for field in fields(Gates):
+        threshold = getattr(gates, field.name)
+        if threshold is None:
+            continue
+        value, upper = found[field.name], field.name.startswith("max")
+        if (value > threshold) if upper else (value < threshold):
+            failed.append(f"{field.name} is {value:.3f}, allowed {'at most' if upper else 'at least'} {threshold:.3f}")
+    if failed:
+        raise BadInput(f"publishing the index at {index}", "; ".join(failed), "Train again, or move the gates")

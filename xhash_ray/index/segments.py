@@ -1,0 +1,202 @@
+"""Segments: immutable files of rows of one shard, whose codes are read in one piece (README.md here)."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import mmap
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from xhash_ray.errors import BadInput, Mismatch
+from xhash_ray.storage import uri as places
+from xhash_ray.storage.codes import to_array
+
+MODALITIES = ("image", "text")
+CODE_COLUMNS = ("image_code", "text_code")
+ROWS_AT_ONCE = 1_000_000
+READ_BYTES = 16 * 2**20
+CACHE_VARIABLE = "XHASH_CACHE"
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """A file of an index: name below its folder, rows, size, SHA-256, and the generation that added it."""
+
+    name: str
+    rows: int
+    size_bytes: int
+    sha256: str
+    since: int
+
+
+@dataclass(frozen=True)
+class SegmentFacts(FileFacts):
+    """A segment: also its shard, and for each modality how many codes have each bit set."""
+
+    shard: int
+    ones: Mapping[str, list[int]]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A segment that can be searched.
+
+    Attributes:
+        facts: What its generation says of it.
+        codes: uint8 [n, bits / 8] by modality, in memory.
+        table: id and metadata, mapped from disk: only the rows asked for are read.
+        live: bool [n], False for deleted rows; None when none is.
+    """
+
+    facts: SegmentFacts
+    codes: Mapping[str, np.ndarray]
+    table: pa.Table
+    live: np.ndarray | None
+
+    def ids(self, rows: np.ndarray) -> list[str]:
+        """The ids of some rows."""
+        taken: list[str] = self.table["id"].take(pa.array(rows, pa.int64())).to_pylist()
+        return taken
+
+    def find(self, identity: str) -> int | None:
+        """The row of an id, by bisection; None when it is not here or is deleted."""
+        ids, low, high = self.table["id"], 0, len(self.table)
+        while low < high:
+            middle = (low + high) // 2
+            if ids[middle].as_py().encode() < identity.encode():
+                low = middle + 1
+            else:
+                high = middle
+        there = low < len(self.table) and ids[low].as_py() == identity
+        return low if there and (self.live is None or self.live[low]) else None
+
+
+def segment_name(run: str, shard: int, shards: int) -> str:
+    """A segment's name below the index's folder."""
+    return f"segments/{run}-{shard:05d}-of-{shards:05d}.arrow"
+
+
+def write_segment(uri: str, name: str, shard: int, since: int, rows: pa.Table) -> SegmentFacts:
+    """Writes the rows of a shard, sorted by id already, as one file."""
+    written = write_arrow(uri, name, since, rows)
+    ones = {each: count_ones(to_array(rows[f"{each}_code"])) for each in MODALITIES}
+    return SegmentFacts(**vars(written), shard=shard, ones=ones)
+
+
+def write_arrow(uri: str, name: str, since: int, rows: pa.Table) -> FileFacts:
+    """Writes one Arrow file of one record batch."""
+    sink = pa.BufferOutputStream()
+    whole = rows.combine_chunks()
+    with pa.ipc.new_file(sink, whole.schema) as writer:
+        writer.write_table(whole, max_chunksize=max(1, len(whole)))
+    content = sink.getvalue().to_pybytes()
+    places.write_bytes(places.join(uri, name), content)
+    return FileFacts(name, rows.num_rows, len(content), hashlib.sha256(content).hexdigest(), since)
+
+
+def count_ones(codes: np.ndarray) -> list[int]:
+    """How many codes have each bit set."""
+    total = np.zeros(codes.shape[1] * 8, dtype=np.int64)
+    for start in range(0, len(codes), ROWS_AT_ONCE):
+        total += np.unpackbits(codes[start : start + ROWS_AT_ONCE], axis=1, bitorder="little").sum(
+            axis=0, dtype=np.int64
+        )
+    counts: list[int] = total.tolist()
+    return counts
+
+
+def open_segment(uri: str, facts: SegmentFacts, deleted: pa.Array | None = None) -> Segment:
+    """Loads a segment's codes, and maps the rest of it.
+
+    Args:
+        uri: The index's folder.
+        facts: Of the segment.
+        deleted: Ids that are dead in it.
+
+    Raises:
+        BadInput: when the file is missing or no Arrow file.
+        Mismatch: when its content is not what the generation says.
+    """
+    path = checked_file(uri, facts)
+    table, address = map_table(path)
+    codes = {each: read_codes(path, table[f"{each}_code"], address) for each in MODALITIES}
+    live = None
+    if deleted is not None and len(deleted):
+        dead = pc.is_in(table["id"], value_set=deleted).to_numpy()
+        live = ~dead if dead.any() else None
+    return Segment(facts, codes, table.drop_columns(list(CODE_COLUMNS)), live)
+
+
+def read_deleted(uri: str, facts: FileFacts) -> pa.Array:
+    """The ids of a file of tombstones."""
+    ids: pa.Array = map_table(checked_file(uri, facts))[0]["id"].combine_chunks()
+    return ids
+
+
+def map_table(path: str) -> tuple[pa.Table, int]:
+    """An Arrow file mapped into memory, and the address at which the file begins there."""
+    with open(path, "rb") as file:
+        whole = pa.py_buffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    try:
+        return pa.ipc.open_file(pa.BufferReader(whole)).read_all(), whole.address
+    except pa.ArrowInvalid as error:
+        raise BadInput(f"segment {path}", str(error).splitlines()[0], "Restore the file or roll back") from None
+
+
+def read_codes(path: str, column: pa.ChunkedArray, address: int) -> np.ndarray:
+    """A code column read into memory of its own: pages of a mapped file are small, which costs the scan a tenth."""
+    mapped = to_array(column)
+    if mapped.size == 0:
+        return mapped
+    return np.fromfile(path, np.uint8, mapped.size, offset=mapped.ctypes.data - address).reshape(mapped.shape)
+
+
+def checked_file(uri: str, facts: FileFacts) -> str:
+    """A local path of a file whose content is what the generation says.
+
+    Raises:
+        BadInput: when it is missing.
+        Mismatch: when its size or SHA-256 is another.
+    """
+    place = places.join(uri, facts.name)
+    path = place if places.is_local(place) else fetched(place, facts)
+    if not os.path.exists(path):
+        raise BadInput(f"index at {uri}", f"{facts.name} is missing", "Restore the file or roll back")
+    size_bytes = os.path.getsize(path)
+    if size_bytes != facts.size_bytes:
+        found = f"{facts.name} has {size_bytes:,} bytes instead of {facts.size_bytes:,}"
+        raise Mismatch(f"index at {uri}", found, "Restore the file or roll back")
+    if digest_of(path) != facts.sha256:
+        raise Mismatch(f"index at {uri}", f"the SHA-256 of {facts.name} is another", "Restore the file or roll back")
+    return path
+
+
+def digest_of(path: str) -> str:
+    """SHA-256 of a local file."""
+    state = hashlib.sha256()
+    for part in parts_of(path):
+        state.update(part)
+    return state.hexdigest()
+
+
+def parts_of(path: str) -> Iterator[bytes]:
+    """A file in pieces."""
+    with open(path, "rb") as file:
+        yield from iter(functools.partial(file.read, READ_BYTES), b"")
+
+
+def fetched(place: str, facts: FileFacts) -> str:
+    """A local copy of an object, named by its digest; fetched where it is not there yet."""
+    folder = Path(os.environ.get(CACHE_VARIABLE, os.path.join(tempfile.gettempdir(), "xhash-cache")))
+    target = folder / f"{facts.sha256}.arrow"
+    if not target.exists() or target.stat().st_size != facts.size_bytes:
+        places.write_bytes(str(target), places.read_bytes(place))
+    return str(target)
