@@ -9,8 +9,9 @@ limit, and rows ascend, so a later code at the limit itself has lost its tie and
     hits       accepted codes in the order of their rows; thinned out to `wanted` when there is no room
 
 The state of each query lives in arrays, so that a scan can go on with the next codes. Imported only when there is
-enough to scan: loading the compiler costs half a second, a first compilation some more. Machine code is kept beside
-this file, or in the user's cache folder, and rebuilt per processor.
+enough to scan: loading the compiler costs half a second, a first compilation three more. Machine code is kept beside
+this file, or in the user's cache folder, and rebuilt per processor and when this file changes (numba does not see a
+change of vectors.py: touch this file then).
 """
 
 import contextlib
