@@ -177,7 +177,7 @@ def rollback(options: IndexRollback) -> dict[str, Any]:
         raise BadInput(f"rolling back the index at {options.index}", found, "Name an older one with --to")
     older = generations.read(base.uri, int(target))
     for facts in [*older.segments, *older.tombstones]:
-        checked_file(base.uri, facts)
+        checked_file(base.uri, facts, digest=False)  # `verify` reads them whole
     made = generations.commit(base.uri, base, "rollback", older.segments, older.tombstones, older.rows, older.facts)
     return told(made, content_of=older.number)
 
@@ -232,16 +232,15 @@ def in_shard(base: Generation, number: int, ids: pa.Array | pa.ChunkedArray) -> 
 
 def live_ids(base: Generation, facts: SegmentFacts) -> pa.Array:
     """The ids of a segment that are not deleted."""
-    ids: pa.Array = live_rows(base, facts, ["id"])["id"].combine_chunks()
+    ids: pa.Array = live_rows(base, facts, digest=False)["id"].combine_chunks()
     return ids
 
 
-def live_rows(base: Generation, facts: SegmentFacts, columns: list[str] | None = None) -> pa.Table:
-    """The rows of a segment that are not deleted, mapped from disk."""
-    table, _ = map_table(checked_file(base.uri, facts))
+def live_rows(base: Generation, facts: SegmentFacts, digest: bool = True) -> pa.Table:
+    """The rows of a segment that are not deleted, mapped from disk; `digest`: its SHA-256 is checked first."""
+    table, _ = map_table(checked_file(base.uri, facts, digest))
     dead = deleted_in(base, facts.since)
-    rows = table if dead is None else table.filter(pc.invert(pc.is_in(table["id"], value_set=dead)))
-    return rows.select(columns) if columns else rows
+    return table if dead is None else table.filter(pc.invert(pc.is_in(table["id"], value_set=dead)))
 
 
 def bury(base: Generation, run: str, ids: pa.Array) -> list[FileFacts]:
