@@ -15,6 +15,7 @@ from xhash_ray.asking import ask
 from xhash_ray.client import Client
 from xhash_ray.core.hamming import distances_reference
 from xhash_ray.errors import BadInput, BadOption, Unreachable
+from xhash_ray.index import generations
 from xhash_ray.methods.artefacts import to_method
 from xhash_ray.storage import tables
 from xhash_ray.storage.artefact import read_artefact
@@ -123,7 +124,9 @@ def test_bad_queries_are_refused_with_a_reason(client, query, message):
 def test_the_index_is_described(client, run):
     facts = client.index()
     assert facts["model_fingerprint"] == read_artefact(run.model).fingerprint
-    assert sum(entry["rows"] for entry in facts["shards"]) == facts["rows"]
+    made = generations.current(run.index)
+    assert (facts["generation"], facts["shards"], facts["rows"]) == (made.number, made.shards, made.rows)
+    assert not {"segments", "tombstones", "encoder"} & set(facts)
 
 
 def test_curl_as_the_readme_shows_it(url, program):
@@ -156,5 +159,5 @@ def test_a_taken_port_is_said_before_anything_starts(run, url):
 def test_a_missing_index_is_said(run, tmp_path):
     from xhash_ray.runtime.endpoint import start
 
-    with pytest.raises(BadInput, match=r"manifest\.json"):
+    with pytest.raises(BadInput, match="no generation"):
         start(options.Serve(index=str(tmp_path), port=free_port()))

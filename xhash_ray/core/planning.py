@@ -108,8 +108,8 @@ def prepare(codes: UInt8[np.ndarray, "n bytes"], threads: int | None = None) -> 
 
 
 def measured_work(tables: Tables, queries: np.ndarray, k: int) -> float:
-    """The median work over some queries; infinite where half of them gave up."""
-    answers = answer_all(tables, queries, min(k, len(tables.codes)), threads=1)
+    """The median work over some codes as queries, which find themselves, too; infinite where half of them gave up."""
+    answers = answer_all(tables, queries, min(k + 1, len(tables.codes)), threads=1)
     return float(np.median([np.inf if hits is None else work for hits, work in answers]))
 
 
