@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,6 +28,7 @@ def render(verb: str, result: dict[str, Any]) -> str:
         "bench training": loops,
         "bench jdsh": epochs,
         "bench rescoring": orders,
+        "index info": index_info,
     }
     return special.get(verb, facts)(result)
 
@@ -227,3 +229,19 @@ def orders(result: dict[str, Any]) -> str:
         for row in result["rows"]
     ]
     return f"{head}\n\n" + table([["direction", "order by", "precision@10", "MAP of them", "ms a query"], *rows])
+
+
+def index_info(result: dict[str, Any]) -> str:
+    """Facts of an index, then its generations."""
+    rows = [
+        [
+            entry["generation"],
+            entry["change"],
+            time.strftime("%Y-%m-%d %H:%M", time.gmtime(entry["created_unix_s"])),
+            f"{entry['rows']:,}",
+            entry["segments"],
+        ]
+        for entry in result["history"]
+    ]
+    known = facts({name: value for name, value in result.items() if name != "history"})
+    return known + "\n\n" + table([["generation", "change", "created (UTC)", "rows", "segments"], *rows])

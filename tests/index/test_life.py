@@ -33,6 +33,7 @@ from xhash_ray.options import (
     IndexUpsert,
     IndexVerify,
 )
+from xhash_ray.reports import render
 from xhash_ray.storage import tables, writing
 from xhash_ray.storage import uri as places
 from xhash_ray.storage.artefact import write_artefact
@@ -125,7 +126,9 @@ def test_adding_deleting_replacing_compacting_and_rolling_back(tmp_path, index, 
     assert life.rollback(IndexRollback(index=index))["content_of"] == 4
     assert answers(index) == expected(final)
     verify(IndexVerify(index=index))
-    history = life.info(IndexInfo(index=index))["history"]
+    told = life.info(IndexInfo(index=index))
+    assert "rollback" in render("index info", told)
+    history = told["history"]
     assert [entry["change"] for entry in history] == ["upsert", "compact", "rollback"]
 
 
