@@ -266,7 +266,7 @@ class BenchHamming:
     bits: int = option("code length", 64)
     queries: tuple[str, ...] = option("queries at once, several separated by commas", ("1", "64"))
     k: int = option("hits wanted", 100)
-    against: tuple[str, ...] = option("peers, separated by commas: faiss, usearch, numpy", ("numpy",))
+    against: tuple[str, ...] = option("peers, separated by commas: faiss, usearch, numpy, tables (our own)", ("numpy",))
     distribution: str = option("random, clustered or sorted", "random", choices=("random", "clustered", "sorted"))
     threads: int | None = option("threads of every program; all cores by default", None)
     rounds: int = option("timed rounds; the median counts", 5)

@@ -28,9 +28,10 @@ def test_ours_and_numpy_give_the_same_distances():
     assert all(row["same_distances"] and row["codes_per_s"] > 0 for row in result["rows"])
 
 
-@pytest.mark.parametrize("name", ["faiss", "usearch"])
+@pytest.mark.parametrize("name", ["faiss", "usearch", "tables"])
 def test_a_peer_that_is_installed_agrees(name):
-    pytest.importorskip(name, reason=f"{name} is in the bench extra")
+    if name != "tables":
+        pytest.importorskip(name, reason=f"{name} is in the bench extra")
     codes, queries = code_set("clustered", 3000, 4, 64, seed=2)
     expected = np.sort(distances_reference(codes, queries), axis=1)[:, :10]
     np.testing.assert_array_equal(peer(name, threads=2)(codes, queries, 10), expected)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tomllib
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -41,6 +44,11 @@ def test_every_loop_is_timed_and_compared_with_the_public_one(features, tmp_path
     assert found["rows"][0]["loop"] == "public loop"
     assert len(found["rows"]) == 4
     assert all(row["epoch_s"] >= 0 and row["pairs_per_s"] > 0 for row in found["rows"])
+
+
+def test_the_fast_setting_is_the_recipes():
+    path = Path(__file__).parents[2] / "jobs" / "recipes" / "fast" / "jdsh.toml"
+    assert tomllib.loads(path.read_text())["train"]["settings"] == bench.FAST
 
 
 def test_a_row_is_compared_with_the_first():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from pyarrow import feather
 
 from tests.index.test_shard import brute_force, code_table
 from xhash_ray import methods
@@ -241,10 +243,42 @@ def test_bad_input_changes_nothing(tmp_path, index, model):
         life.rollback(IndexRollback(index=index))
     with pytest.raises(BadInput, match="no generation 9; there are 1"):
         life.rollback(IndexRollback(index=index, to=9))
-    with pytest.raises(BadInput, match="--keep 0"):
-        life.compact(IndexCompact(index=index, keep=0))
     assert sorted(str(path) for path in Path(index).rglob("*")) == before
     assert life.delete(IndexDelete(index=index, ids=("nobody",), ignore_missing=True))["deleted"] == 0
+
+
+def test_keeping_no_generation_is_refused_before_anything_is_merged(index):
+    life.delete(IndexDelete(index=index, ids=("pair-1",)))
+    with pytest.raises(BadInput, match="--keep 0"):
+        life.compact(IndexCompact(index=index, keep=0))
+    assert generations.numbers(index) == [1, 2]
+
+
+def test_an_index_may_become_empty(tmp_path, index):
+    names = tuple(rows_of(0, 40)["id"].to_pylist())
+    assert life.delete(IndexDelete(index=index, ids=names))["rows"] == 0
+    assert answers(index) == []
+    verify(IndexVerify(index=index))
+    life.compact(IndexCompact(index=index, keep=1))
+    assert answers(index) == []
+    assert verify(IndexVerify(index=index))["rows"] == 0
+    with pytest.raises(BadInput, match="no rows"):
+        export(IndexExport(index=index, out=str(tmp_path / "out"), format="parquet"))
+
+
+def test_ids_out_of_order_are_named(index):
+    made = generations.current(index)
+    facts = made.segments[0]
+    table = feather.read_table(f"{index}/{facts.name}")
+    mixed = table.take([1, 0, *range(2, len(table))])
+    write_segment(index, facts.name, facts.shard, 1, mixed)
+    path = Path(index) / generations.name_of(1)
+    changed = json.loads(path.read_text())
+    content = (Path(index) / facts.name).read_bytes()
+    changed["segments"][0] |= {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
+    path.write_text(json.dumps(changed))
+    with pytest.raises(XhashError, match="in row 1 is out of order"):
+        verify(IndexVerify(index=index))
 
 
 def test_a_full_disk_leaves_the_index_as_it_was(tmp_path, index, model, monkeypatch):

@@ -134,6 +134,7 @@ def test_codes_that_do_not_pass_the_gates_are_not_published(run, tmp_path):
     with pytest.raises(BadInput, match=r"max_imbalance is 0\.\d+, allowed at most 0\.010; min_distinct is"):
         build_index(options.IndexBuild(codes=run.codes, model=run.model, out=out, gates=gates))
     assert generations.numbers(out) == []
+    assert not list((tmp_path / "index").rglob("*.arrow")), "what was refused is not left behind"
     with pytest.raises(BadOption, match="Did you mean 'min_distinct'"):
         build_index(options.IndexBuild(codes=run.codes, model=run.model, out=out, gates={"min_distinc": 1}))
     found = build_index(options.IndexBuild(codes=run.codes, model=run.model, out=out, gates={"max_imbalance": 0.5}))

@@ -1,4 +1,4 @@
-"""Other programs that search packed codes exactly, behind one signature."""
+"""Other programs, and our own tables, that search packed codes exactly, behind one signature."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from xhash_ray.core.tables import Tables, build_tables, search_tables
 from xhash_ray.errors import BadOption, nearest
 
 Search = Callable[[np.ndarray, np.ndarray, int], np.ndarray]  # codes, queries, k -> distances [q, k]
-PEERS = ("faiss", "usearch", "numpy")
+PEERS = ("faiss", "usearch", "numpy", "tables")
 
 
 def peer(name: str, threads: int) -> Search:
@@ -25,6 +26,8 @@ def peer(name: str, threads: int) -> Search:
         raise BadOption(f"--against {name}", "no such peer", nearest(name, PEERS))
     if name == "numpy":
         return plain_numpy
+    if name == "tables":
+        return OurTables(threads)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # waiting threads would take the cores from whoever is next
     try:
@@ -58,6 +61,20 @@ class FaissFlat:
             self.index.add(codes)
         distances: np.ndarray = self.index.search(queries, min(k, len(codes)))[0]
         return distances.astype(np.int64)
+
+
+class OurTables:
+    """Our own multi-index hashing, beside the scan; building the tables is not part of the time."""
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self.tables: Tables | None = None
+
+    def __call__(self, codes: np.ndarray, queries: np.ndarray, k: int) -> np.ndarray:
+        """Distances of the k nearest, int64 [q, k]."""
+        if self.tables is None:
+            self.tables = build_tables(codes, self.threads)
+        return search_tables(self.tables, queries, k, threads=self.threads).distances
 
 
 class UsearchExact:

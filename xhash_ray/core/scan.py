@@ -23,7 +23,7 @@ import numba
 import numpy as np
 from numba import types
 
-from xhash_ray.core.bits import MAX_BITS as FARTHEST_STORED
+from xhash_ray.core.bits import MAX_BITS
 from xhash_ray.core.vectors import FARTHEST, RUN_WORDS, below_in_run, borrowed, nearest_in_run, popcount, trailing_zeros
 
 BLOCK_CODES = 512  # one comparison with the limit for so many codes
@@ -293,7 +293,7 @@ def order(wanted: Any, state: Any, distances: Any, rows: Any, sorted_distances: 
         if state[q, HELD] > wanted[q]:
             thin_out(q, wanted, state, distances, rows)
         held = state[q, HELD]
-        places = np.zeros(FARTHEST_STORED + 2, np.int64)
+        places = np.zeros(MAX_BITS + 2, np.int64)
         for i in range(held):
             places[distances[q, i] + 1] += 1
         for d in range(1, places.shape[0]):

@@ -29,13 +29,15 @@ def export(options: IndexExport) -> dict[str, Any]:
     parquet  one file per shard: id, codes, metadata
 
     Raises:
-        BadInput: when there is no index, or the folder has files.
+        BadInput: when there is no index or it is empty, or the folder has files.
         BadOption: when faiss is not installed.
     """
     base, out = generations.current(places.normalise(options.index)), places.normalise(options.out)
     if places.exists(out):
         raise BadInput(f"exporting to {options.out}", "something is there", "Name another folder")
     shards = [shard_rows(base, number) for number in range(base.shards)]
+    if not any(map(len, shards)):
+        raise BadInput(f"exporting the index at {options.index}", "no rows", "Add pairs first")
     names = export_faiss(out, shards) if options.format == "faiss" else export_parquet(out, shards)
     return {"out": out, "format": options.format, "rows": sum(map(len, shards)), "files": names}
 

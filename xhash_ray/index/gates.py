@@ -5,7 +5,7 @@ Measured on a sample of the codes of each modality (and across them), so that a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -15,6 +15,7 @@ from jaxtyping import UInt8
 from xhash_ray.core.bits import unpack
 from xhash_ray.core.hamming import histogram
 from xhash_ray.errors import BadInput, BadOption, nearest
+from xhash_ray.index.segments import MODALITIES, SegmentFacts, open_segment
 
 SAMPLE = 100_000
 ASKED = 500
@@ -105,3 +106,15 @@ def check(gates: Gates, found: Mapping[str, float], index: str) -> None:
             failed.append(f"{field.name} is {value:.3f}, allowed {'at most' if upper else 'at least'} {threshold:.3f}")
     if failed:
         raise BadInput(f"publishing the index at {index}", "; ".join(failed), "Train again, or move the gates")
+
+
+def pass_gates(gates: Gates, uri: str, segments: Sequence[SegmentFacts]) -> dict[str, float]:
+    """The figures of an index about to be published: of its largest segment, whose rows are a random sample.
+
+    Raises:
+        BadInput: when a gate is not passed.
+    """
+    largest = open_segment(uri, max(segments, key=lambda facts: facts.rows))
+    found = measure(*(largest.codes[modality][:SAMPLE] for modality in MODALITIES))
+    check(gates, found, uri)
+    return {name: round(value, 4) for name, value in found.items()}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from xhash_ray.errors import BadInput, Conflict, Mismatch
-from xhash_ray.index.segments import FileFacts, SegmentFacts
+from xhash_ray.index.segments import IndexFile, SegmentFacts
 from xhash_ray.storage import uri as places
 
 GENERATIONS, MODELS = "generations", "models"
@@ -60,12 +60,12 @@ class Generation:
         return [SegmentFacts(**entry) for entry in self.facts["segments"]]
 
     @property
-    def tombstones(self) -> list[FileFacts]:
+    def tombstones(self) -> list[IndexFile]:
         """All files of deleted ids."""
-        return [FileFacts(**entry) for entry in self.facts["tombstones"]]
+        return [IndexFile(**entry) for entry in self.facts["tombstones"]]
 
     def files(self) -> list[str]:
-        """Names of all files that this generation needs, its own and the model's folder."""
+        """Names of all segments and tombstones that this generation needs."""
         return [entry["name"] for entry in [*self.facts["segments"], *self.facts["tombstones"]]]
 
 
@@ -124,7 +124,7 @@ def commit(
     parent: Generation | None,
     change: str,
     segments: Sequence[SegmentFacts],
-    tombstones: Sequence[FileFacts],
+    tombstones: Sequence[IndexFile],
     rows: int,
     facts: Mapping[str, Any],
 ) -> Generation:

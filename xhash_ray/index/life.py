@@ -6,6 +6,7 @@ another writer overtakes, leaves files that nobody names.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ from xhash_ray.index import generations
 from xhash_ray.index.build import assemble, partition
 from xhash_ray.index.generations import Generation
 from xhash_ray.index.segments import (
-    FileFacts,
+    IndexFile,
     SegmentFacts,
     checked_file,
     map_table,
@@ -118,7 +119,7 @@ def asked_ids(options: IndexDelete) -> pa.Array:
     if not names:
         raise BadInput("deleting from an index", "no ids", "Give --ids a,b,c or --ids-file with one on each line")
     if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
+        twice = Counter(names).most_common(1)[0][0]
         raise BadInput("deleting from an index", f"id '{twice}' is given twice", "Give every id once")
     return pa.array(names, pa.string())
 
@@ -127,8 +128,11 @@ def compact(options: IndexCompact) -> dict[str, Any]:
     """Merges the segments of every shard into one without deleted rows, and deletes generations beyond the last few.
 
     Raises:
+        BadInput: when not even the current generation is to be kept.
         Conflict: when another writer was first.
     """
+    if options.keep < 1:
+        raise BadInput("index compact", f"--keep {options.keep}", "Keep at least the current generation")
     base = generations.current(places.normalise(options.index))
     progress, run, since = Progress("index compact", base.rows), new_run(), base.number + 1
     written: list[SegmentFacts] = []
@@ -151,12 +155,10 @@ def prune(last: Generation, keep: int) -> list[str]:
     Files of other runs that nobody names yet may belong to a writer at work: only files that a deleted generation named
     are deleted.
     """
-    if keep < 1:
-        raise BadInput("index compact", f"--keep {keep}", "Keep at least the current generation")
     known = generations.numbers(last.uri)
     states = {number: generations.read(last.uri, number) for number in known}
     kept = {name for number in known[-keep:] for name in states[number].files()}
-    old = [number for number in known[:-keep]]
+    old = known[:-keep]
     dead = sorted({name for number in old for name in states[number].files()} - kept)
     models = {states[number].facts["model"] for number in old} - {states[n].facts["model"] for n in known[-keep:]}
     places.delete(last.uri, [*(generations.name_of(number) for number in old), *dead, *sorted(models)])
@@ -200,7 +202,7 @@ def info(options: IndexInfo) -> dict[str, Any]:
 
 
 def follow(
-    base: Generation, change: str, segments: Sequence[SegmentFacts], tombstones: Sequence[FileFacts], rows: int
+    base: Generation, change: str, segments: Sequence[SegmentFacts], tombstones: Sequence[IndexFile], rows: int
 ) -> Generation:
     """Commits a change of an index that stays one of the same model."""
     return generations.commit(base.uri, base, change, segments, tombstones, rows, base.facts)
@@ -222,12 +224,11 @@ def by_shard(ids: pa.Array, shards: int) -> list[pa.Array]:
 def in_shard(base: Generation, number: int, ids: pa.Array | pa.ChunkedArray) -> pa.Array:
     """Those of some ids that a shard holds and that are not deleted."""
     wanted = ids.combine_chunks() if isinstance(ids, pa.ChunkedArray) else ids
-    found = [pa.array([], pa.string())]
-    if len(wanted):
-        for facts in (facts for facts in base.segments if facts.shard == number):
-            stored = live_ids(base, facts)
-            found.append(wanted.filter(pc.is_in(wanted, value_set=stored)))
-    return pa.concat_arrays([each.combine_chunks() if isinstance(each, pa.ChunkedArray) else each for each in found])
+    found = wanted.slice(0, 0)
+    for facts in base.segments if len(wanted) else []:
+        if facts.shard == number:
+            found = pa.concat_arrays([found, wanted.filter(pc.is_in(wanted, value_set=live_ids(base, facts)))])
+    return found
 
 
 def live_ids(base: Generation, facts: SegmentFacts) -> pa.Array:
@@ -243,7 +244,7 @@ def live_rows(base: Generation, facts: SegmentFacts, digest: bool = True) -> pa.
     return table if dead is None else table.filter(pc.invert(pc.is_in(table["id"], value_set=dead)))
 
 
-def bury(base: Generation, run: str, ids: pa.Array) -> list[FileFacts]:
+def bury(base: Generation, run: str, ids: pa.Array) -> list[IndexFile]:
     """Writes tombstones; none for no ids."""
     if not len(ids):
         return []

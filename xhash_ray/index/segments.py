@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import mmap
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,27 +17,23 @@ import pyarrow.compute as pc
 from xhash_ray.errors import BadInput, Mismatch
 from xhash_ray.storage import uri as places
 from xhash_ray.storage.codes import to_array
+from xhash_ray.storage.tables import FileFacts
 
 MODALITIES = ("image", "text")
 CODE_COLUMNS = ("image_code", "text_code")
 ROWS_AT_ONCE = 1_000_000
-READ_BYTES = 16 * 2**20
 CACHE_VARIABLE = "XHASH_CACHE"
 
 
 @dataclass(frozen=True)
-class FileFacts:
-    """A file of an index: name below its folder, rows, size, SHA-256, and the generation that added it."""
+class IndexFile(FileFacts):
+    """A file of an index, its name below the index's folder: also the generation that added it."""
 
-    name: str
-    rows: int
-    size_bytes: int
-    sha256: str
     since: int
 
 
 @dataclass(frozen=True)
-class SegmentFacts(FileFacts):
+class SegmentFacts(IndexFile):
     """A segment: also its shard, and for each modality how many codes have each bit set."""
 
     shard: int
@@ -91,7 +86,7 @@ def write_segment(uri: str, name: str, shard: int, since: int, rows: pa.Table) -
     return SegmentFacts(**vars(written), shard=shard, ones=ones)
 
 
-def write_arrow(uri: str, name: str, since: int, rows: pa.Table) -> FileFacts:
+def write_arrow(uri: str, name: str, since: int, rows: pa.Table) -> IndexFile:
     """Writes one Arrow file of one record batch."""
     sink = pa.BufferOutputStream()
     whole = rows.combine_chunks()
@@ -99,7 +94,7 @@ def write_arrow(uri: str, name: str, since: int, rows: pa.Table) -> FileFacts:
         writer.write_table(whole, max_chunksize=max(1, len(whole)))
     content = sink.getvalue().to_pybytes()
     places.write_bytes(places.join(uri, name), content)
-    return FileFacts(name, rows.num_rows, len(content), hashlib.sha256(content).hexdigest(), since)
+    return IndexFile(name, rows.num_rows, len(content), hashlib.sha256(content).hexdigest(), since)
 
 
 def count_ones(codes: np.ndarray) -> list[int]:
@@ -135,7 +130,7 @@ def open_segment(uri: str, facts: SegmentFacts, deleted: pa.Array | None = None)
     return Segment(facts, codes, table.drop_columns(list(CODE_COLUMNS)), live)
 
 
-def read_deleted(uri: str, facts: FileFacts) -> pa.Array:
+def read_deleted(uri: str, facts: IndexFile) -> pa.Array:
     """The ids of a file of tombstones."""
     ids: pa.Array = map_table(checked_file(uri, facts))[0]["id"].combine_chunks()
     return ids
@@ -152,14 +147,14 @@ def map_table(path: str) -> tuple[pa.Table, int]:
 
 
 def read_codes(path: str, column: pa.ChunkedArray, address: int) -> np.ndarray:
-    """A code column read into memory of its own: pages of a mapped file are small, which costs the scan a tenth."""
+    """A code column read into memory of its own, in larger pages than a mapped file has."""
     mapped = to_array(column)
     if mapped.size == 0:
         return mapped
     return np.fromfile(path, np.uint8, mapped.size, offset=mapped.ctypes.data - address).reshape(mapped.shape)
 
 
-def checked_file(uri: str, facts: FileFacts, digest: bool = True) -> str:
+def checked_file(uri: str, facts: IndexFile, digest: bool = True) -> str:
     """A local path of a file whose content is what the generation says; without `digest` only its size is looked at.
 
     Raises:
@@ -181,19 +176,11 @@ def checked_file(uri: str, facts: FileFacts, digest: bool = True) -> str:
 
 def digest_of(path: str) -> str:
     """SHA-256 of a local file."""
-    state = hashlib.sha256()
-    for part in parts_of(path):
-        state.update(part)
-    return state.hexdigest()
-
-
-def parts_of(path: str) -> Iterator[bytes]:
-    """A file in pieces."""
     with open(path, "rb") as file:
-        yield from iter(functools.partial(file.read, READ_BYTES), b"")
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def fetched(place: str, facts: FileFacts) -> str:
+def fetched(place: str, facts: IndexFile) -> str:
     """A local copy of an object, named by its digest; fetched where it is not there yet."""
     folder = Path(os.environ.get(CACHE_VARIABLE, os.path.join(tempfile.gettempdir(), "xhash-cache")))
     target = folder / f"{facts.sha256}.arrow"

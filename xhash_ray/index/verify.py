@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from xhash_ray.core.hamming import search_tied
+from xhash_ray.core.hamming import search_tied, to_words
 from xhash_ray.core.shards import shard_of
 from xhash_ray.errors import BadInput, XhashError
 from xhash_ray.index import generations
@@ -97,12 +98,12 @@ def wrong_with(segment: Segment, chosen: Generation) -> Iterator[str]:
 
 def wrong_ids(ids: pa.ChunkedArray, shard: int, shards: int) -> Iterator[str]:
     """Ids out of order, twice, or of another shard."""
+    ordered = pc.less(ids.slice(0, max(0, len(ids) - 1)), ids.slice(1))  # strings compare as UTF-8 bytes
+    row = pc.index(ordered, False).as_py() + 1
+    if row:
+        yield f"id '{ids[row]}' in row {row} is out of order or occurs twice"
+        return
     names = ids.to_pylist()
-    keys = [name.encode() for name in names]
-    for number in range(1, len(keys)):
-        if keys[number - 1] >= keys[number]:
-            yield f"id '{names[number]}' in row {number} is out of order or occurs twice"
-            return
     owners = shard_of(names, shards)
     if (owners != shard).any():
         row = int(np.flatnonzero(owners != shard)[0])
@@ -115,10 +116,10 @@ def lost_pairs(segment: Segment, modality: str) -> Iterator[str]:
     there = np.arange(len(codes)) if live is None else np.flatnonzero(live)
     if not len(there):
         return
-    rows = there[np.linspace(0, len(there) - 1, min(SAMPLE, len(there))).astype(np.int64)]
-    found = search_tied(codes, codes[rows], 1, mask=live)
-    for row, distance, at_kth in zip(rows, found.kth, found.at_kth, strict=True):
-        same = int((codes[there] == codes[row]).all(axis=1).sum()) if distance == 0 else -1
-        if distance != 0 or at_kth != same:
-            yield f"the pair in row {row} does not find its own {modality} code"
+    words = to_words(codes if live is None else codes[there])
+    asked = np.linspace(0, len(there) - 1, min(SAMPLE, len(there))).astype(np.int64)
+    found = search_tied(codes, codes[there[asked]], 1, mask=live)
+    for place, distance, at_kth in zip(asked, found.kth, found.at_kth, strict=True):
+        if distance != 0 or at_kth != (words == words[place]).all(axis=1).sum():
+            yield f"the pair in row {there[place]} does not find its own {modality} code"
             return

@@ -10,9 +10,9 @@ import ray
 from xhash_ray.core.shards import shard_of
 from xhash_ray.errors import BadInput
 from xhash_ray.index.build import assemble, partition
-from xhash_ray.index.gates import SAMPLE, Gates, check, measure, parse_gates
+from xhash_ray.index.gates import parse_gates, pass_gates
 from xhash_ray.index.generations import MODELS, Generation, commit, current, numbers
-from xhash_ray.index.segments import MODALITIES, SegmentFacts, open_segment, segment_name, write_segment
+from xhash_ray.index.segments import SegmentFacts, segment_name, write_segment
 from xhash_ray.options import IndexBuild
 from xhash_ray.progress import Progress
 from xhash_ray.runtime import cluster
@@ -50,7 +50,11 @@ def build_index(options: IndexBuild) -> dict[str, Any]:
     rows = [sum(facts.rows for facts in segments if facts.shard == shard) for shard in range(options.shards)]
     if sum(rows) == 0:
         raise BadInput(f"index of {options.codes}", "no rows", "Check the folder and --where")
-    found = pass_gates(gates, out, segments)
+    try:
+        found = pass_gates(gates, out, segments)
+    except BadInput:
+        places.delete(out, [entry.name for entry in segments])
+        raise
     copy = f"{MODELS}/{facts['fingerprint'][:12]}"
     copy_artefact(model, places.join(out, copy))
     kept = {"method": facts["method"], "model_fingerprint": facts["fingerprint"], "encoder": facts["encoder"]}
@@ -84,14 +88,6 @@ def earlier(options: IndexBuild, out: str) -> Generation | None:
     if not options.overwrite:
         raise BadInput(f"writing an index to {out}", "an index is there", "Name another folder or give --overwrite")
     return current(out)
-
-
-def pass_gates(gates: Gates, out: str, segments: list[SegmentFacts]) -> dict[str, float]:
-    """The figures of the largest segment, whose rows are a random sample; refuses what does not pass."""
-    largest = open_segment(out, max(segments, key=lambda facts: facts.rows))
-    found = measure(*(largest.codes[modality][:SAMPLE] for modality in MODALITIES))
-    check(gates, found, out)
-    return {name: round(value, 4) for name, value in found.items()}
 
 
 def shuffle(
