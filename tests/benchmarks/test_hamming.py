@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -38,7 +40,10 @@ def test_a_peer_that_is_installed_agrees(name):
 
 
 def test_one_query_is_told_as_a_share_of_the_bandwidth():
-    result = bench_hamming(BenchHamming(codes=5000, queries=("1", "2"), k=7, rounds=1, threads=1, against=()))
+    options = BenchHamming(codes=5000, queries=("1", "2"), k=7, rounds=1, threads=1, against=())
+    beside = bench_hamming(dataclasses.replace(options, against=("tables",), queries=("1",)))["rows"]
+    assert [row["of_bandwidth"] is None for row in beside] == [False, True], "tables do not read every code"
+    result = bench_hamming(options)
     assert result["threads"] == 1
     assert result["read_gb_per_s"] > 0
     one, two = result["rows"]
