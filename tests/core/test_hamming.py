@@ -325,3 +325,30 @@ def test_a_child_process_has_threads_of_its_own():
 def test_fewer_than_one_hit_is_refused(function, k):
     with pytest.raises(BadInput, match=f"k = {k}"):
         function(np.zeros((2, 8), np.uint8), np.zeros((1, 8), np.uint8), k)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_guess_of_the_limit_changes_no_answer(kind, masked, monkeypatch):
+    rng = np.random.default_rng(7)
+    codes, queries = kind(rng, 900, 8), kind(rng, 20, 8)
+    mask = rng.random(900) < 0.5 if masked else None
+    for name, value in (("GUESS_QUERIES", 4), ("GUESS_K", 8), ("GUESS_STEP", 4)):
+        monkeypatch.setattr(hamming, name, value)
+    for k in (8, 20, 50):
+        assert_same_answer(codes, queries, k, mask)
+
+
+def test_a_guess_that_is_too_low_is_not_believed(monkeypatch):
+    codes = np.full((900, 8), 255, np.uint8)
+    codes[::4] = 0  # the sample, and nothing else, is at distance 0
+    queries = np.zeros((6, 8), np.uint8)
+    for name, value in (("GUESS_QUERIES", 4), ("GUESS_K", 8), ("GUESS_STEP", 4)):
+        monkeypatch.setattr(hamming, name, value)
+    monkeypatch.setattr(scanning, "PAIRS_PER_THREAD", 10**9)
+    limits = hamming.guess_limits(codes, queries, 50, 1, np.empty(0, bool))
+    assert limits is not None
+    assert limits.tolist() == [1] * 6
+    codes[40::4] = 255  # ten are left: the guess stays, k does not
+    monkeypatch.setattr(hamming, "guess_limits", lambda *_: limits)
+    assert_same_answer(codes, queries, 50)

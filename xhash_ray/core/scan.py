@@ -24,7 +24,16 @@ import numpy as np
 from numba import types
 
 from xhash_ray.core.bits import MAX_BITS
-from xhash_ray.core.vectors import FARTHEST, RUN_WORDS, below_in_run, borrowed, nearest_in_run, popcount, trailing_zeros
+from xhash_ray.core.vectors import (
+    FARTHEST,
+    RUN_WORDS,
+    below_in_run,
+    borrowed,
+    nearest_in_run,
+    nearest_of_several,
+    popcount,
+    trailing_zeros,
+)
 
 BLOCK_CODES = 512  # one comparison with the limit for so many codes
 TILE_WORDS = 16_384  # 128 KiB: stays in the second-level cache while all queries of a batch pass
@@ -33,6 +42,9 @@ TOGETHER = 4  # queries that share each load of a code
 
 nearest_of_one_word, nearest_of_two_words, nearest_of_four_words = (nearest_in_run(words) for words in (1, 2, 4))
 below_of_one_word, below_of_two_words, below_of_four_words = (below_in_run(words) for words in (1, 2, 4))
+
+four_of_one_word, four_of_two_words = nearest_of_several(1, TOGETHER), nearest_of_several(2, TOGETHER)
+two_of_four_words = nearest_of_several(4, TOGETHER // 2)
 
 CODES = types.Array(types.uint64, 2, "C", readonly=True)  # also taken: arrays that can be written
 MASK = types.Array(types.boolean, 1, "C", readonly=True)
@@ -123,64 +135,16 @@ def below(codes: Any, first: Any, queries: Any, q: Any, limit: Any) -> Any:
 
 @numba.njit(inline="always")
 @no_type_check
-def four_of_one(codes: Any, begin: Any, end: Any, queries: Any, q: Any, nearest: Any) -> None:
-    """The smallest distances of four queries to a block of codes of one word; they need no turning."""
-    x = codes[begin:end]
-    a = b = c = d = np.uint64(FARTHEST)
-    qa, qb, qc, qd = queries[q, 0], queries[q + 1, 0], queries[q + 2, 0], queries[q + 3, 0]
-    for i in range(x.shape[0]):
-        a = min(a, popcount(x[i] ^ qa))
-        b = min(b, popcount(x[i] ^ qb))
-        c = min(c, popcount(x[i] ^ qc))
-        d = min(d, popcount(x[i] ^ qd))
-    nearest[0], nearest[1], nearest[2], nearest[3] = a, b, c, d
-
-
-@numba.njit(inline="always")
-@no_type_check
-def four_of_two(turned: Any, begin: Any, end: Any, queries: Any, q: Any, nearest: Any) -> None:
-    """The same, of two words."""
-    x, y = turned[0, begin:end], turned[1, begin:end]
-    a = b = c = d = np.uint64(FARTHEST)
-    qa, qb, qc, qd = queries[q, 0], queries[q + 1, 0], queries[q + 2, 0], queries[q + 3, 0]
-    ra, rb, rc, rd = queries[q, 1], queries[q + 1, 1], queries[q + 2, 1], queries[q + 3, 1]
-    for i in range(x.shape[0]):
-        a = min(a, popcount(x[i] ^ qa) + popcount(y[i] ^ ra))
-        b = min(b, popcount(x[i] ^ qb) + popcount(y[i] ^ rb))
-        c = min(c, popcount(x[i] ^ qc) + popcount(y[i] ^ rc))
-        d = min(d, popcount(x[i] ^ qd) + popcount(y[i] ^ rd))
-    nearest[0], nearest[1], nearest[2], nearest[3] = a, b, c, d
-
-
-@numba.njit(inline="always")
-@no_type_check
-def two_of_four(x: Any, y: Any, z: Any, w: Any, p: Any, q: Any, nearest: Any) -> None:
-    """The smallest distances of two queries to a block of codes of four words."""
-    a = b = np.uint64(FARTHEST)
-    p0, p1, p2, p3, q0, q1, q2, q3 = p[0], p[1], p[2], p[3], q[0], q[1], q[2], q[3]
-    for i in range(x.shape[0]):
-        a = min(a, popcount(x[i] ^ p0) + popcount(y[i] ^ p1) + popcount(z[i] ^ p2) + popcount(w[i] ^ p3))
-        b = min(b, popcount(x[i] ^ q0) + popcount(y[i] ^ q1) + popcount(z[i] ^ q2) + popcount(w[i] ^ q3))
-    nearest[0], nearest[1] = a, b
-
-
-@numba.njit(inline="always")
-@no_type_check
-def four_of_four(turned: Any, begin: Any, end: Any, queries: Any, q: Any, nearest: Any) -> None:
-    """Four queries, of four words: two and two, all that registers hold."""
-    x, y, z, w = turned[0, begin:end], turned[1, begin:end], turned[2, begin:end], turned[3, begin:end]
-    two_of_four(x, y, z, w, queries[q], queries[q + 1], nearest[:2])
-    two_of_four(x, y, z, w, queries[q + 2], queries[q + 3], nearest[2:])
-
-
-@numba.njit(inline="always")
-@no_type_check
-def together(turned: Any, begin: Any, end: Any, queries: Any, q: Any, nearest: Any) -> None:
-    """The smallest distances of four queries to a block of turned codes."""
-    if queries.shape[1] == 2:
-        four_of_two(turned, begin, end, queries, q, nearest)
-    else:
-        four_of_four(turned, begin, end, queries, q, nearest)
+def together(codes: Any, turned: Any, first: Any, begin: Any, end: Any, queries: Any, q: Any, four: Any) -> None:
+    """The smallest distances of four queries to a block of codes; those of one word need no turning."""
+    stride = turned.shape[1]
+    if queries.shape[1] == 1:
+        four_of_one_word(codes, 0, first + begin, first + end, queries, q, four)
+    elif queries.shape[1] == 2:
+        four_of_two_words(turned, stride, begin, end, queries, q, four)
+    else:  # two and two: all that registers hold
+        two_of_four_words(turned, stride, begin, end, queries, q, four)
+        two_of_four_words(turned, stride, begin, end, queries, q + 2, four[2:])
 
 
 @numba.njit(inline="always")
@@ -233,10 +197,10 @@ def in_fours(
     """Queries q to q + 3 over a tile whose codes are turned."""
     for begin in range(0, stop - first, BLOCK_CODES):
         end = min(begin + BLOCK_CODES, stop - first)
-        if queries.shape[1] == 1:
-            four_of_one(codes.reshape(-1), first + begin, first + end, queries, q, four)
+        if end - begin == BLOCK_CODES:
+            together(codes, turned, first, begin, end, queries, q, four)
         else:
-            together(turned, begin, end, queries, q, four)
+            four[:] = 0
         for i in range(TOGETHER):
             if four[i] < state[q + i, LIMIT]:
                 visit(

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Int64, UInt8, UInt64
 
 from xhash_ray.core.shards import even_split
-from xhash_ray.core.topk import Hits
+from xhash_ray.core.topk import Hits, merge
 from xhash_ray.errors import BadInput
 
 GROUP_QUERIES = 16  # a group of so many reads memory seldom enough to be bound by arithmetic
@@ -26,6 +26,7 @@ STATE_BYTES = 128 * 2**20  # hits that a piece may hold
 HIT_BYTES = 10
 PADDED_CODES = 65_536  # codes that are no whole words are copied, so many at a time
 WORD_BYTES = 8
+ABSENT = 2**15  # farther than any code
 
 
 def check_threads(threads: int | None) -> int:
@@ -41,16 +42,81 @@ def check_threads(threads: int | None) -> int:
     return threads or len(os.sched_getaffinity(0))
 
 
-def nearest(codes: np.ndarray, queries: np.ndarray, k: int, threads: int, mask: np.ndarray) -> list[list[Hits]]:
-    """The k nearest of each group of queries (outer) in each range of codes (inner)."""
-    groups, ranges = pieces(len(codes), len(queries), threads, STATE_BYTES // (HIT_BYTES * (2 * k + SPARE_ROOM)))
+def nearest(
+    parts: Sequence[np.ndarray],
+    queries: np.ndarray,
+    k: int,
+    threads: int,
+    masks: Sequence[np.ndarray],
+    limits: np.ndarray | None = None,
+) -> list[Hits]:
+    """Of each part of the codes the nearest to each query, with all that can be among the k nearest of all parts.
+
+    Args:
+        parts: uint8 [n, bits / 8] each; rows are counted within a part.
+        queries: uint8 [q, bits / 8].
+        k: At least 1.
+        threads: At most so many.
+        masks: bool [n] of each part, empty where all codes count.
+        limits: int64 [q], distances that need not be looked at, nor anything beyond them.
+
+    Returns:
+        Per part min(k, n) entries for each query, by (distance, row); at the end ABSENT ones, for codes that are
+        masked, beyond the limit, or farther than k others.
+    """
+    room = STATE_BYTES // (HIT_BYTES * (2 * k + SPARE_ROOM))
+    groups, ranges = pieces(sum(map(len, parts)), len(queries), threads, room)
+    highest = np.full(len(queries), queries.shape[1] * 8 + 1)
+    allowed = highest if limits is None else np.minimum(limits, highest)
     tasks = [
-        functools.partial(nearest_in_range, codes, padded_words(queries[a:b]), k, mask, start, stop)
+        functools.partial(
+            nearest_in_ranges, parts, padded_words(queries[a:b]), k, masks, cut(parts, start, stop), allowed[a:b]
+        )
         for a, b in groups
         for start, stop in ranges
     ]
     found = run_all(tasks, threads)
-    return [found[number * len(ranges) : (number + 1) * len(ranges)] for number in range(len(groups))]
+    by_group = [found[number * len(ranges) : (number + 1) * len(ranges)] for number in range(len(groups))]
+    answers = []
+    for part in range(len(parts)):
+        none = [Hits(*np.zeros((2, b - a, 0), np.int64)) for a, b in groups]
+        mine = [[hits for task in group for number, hits in task if number == part] for group in by_group]
+        merged = [merge(each, k) if each else empty for each, empty in zip(mine, none, strict=True)]
+        answers.append(Hits(*(np.concatenate(each) for each in zip(*merged, strict=True))))
+    return answers
+
+
+def cut(parts: Sequence[np.ndarray], start: int, stop: int) -> list[tuple[int, int, int]]:
+    """A range of all codes as (part, start, stop) with rows counted within parts."""
+    ranges, first = [], 0
+    for number, codes in enumerate(parts):
+        begin, end = max(start - first, 0), min(stop - first, len(codes))
+        if begin < end:
+            ranges.append((number, begin, end))
+        first += len(codes)
+    return ranges
+
+
+def nearest_in_ranges(
+    parts: Sequence[np.ndarray],
+    queries: np.ndarray,
+    k: int,
+    masks: Sequence[np.ndarray],
+    ranges: Sequence[tuple[int, int, int]],
+    limits: np.ndarray,
+) -> list[tuple[int, Hits]]:
+    """One thread's ranges in turn: what k codes have beaten already need not be looked at in later ones.
+
+    Codes at the k-th distance itself are: which of them come first is for the caller to say.
+    """
+    found, seen = [], np.zeros((len(queries), queries.shape[1] * 64 + 2), np.int64)
+    for part, start, stop in ranges:
+        hits, counts = nearest_in_range(parts[part], queries, k, masks[part], start, stop, limits)
+        found.append((part, hits))
+        seen[:, : counts.shape[1]] += counts
+        enough: np.ndarray = seen.cumsum(axis=1) >= k
+        limits = np.minimum(limits, np.where(enough[:, -1], enough.argmax(axis=1) + 1, limits))
+    return found
 
 
 def pieces(
@@ -62,24 +128,25 @@ def pieces(
     return even_split(queries, groups), even_split(codes, max(1, min(codes, -(-used // groups))))
 
 
-def nearest_in_range(codes: np.ndarray, queries: np.ndarray, k: int, mask: np.ndarray, start: int, stop: int) -> Hits:
-    """The nearest of codes[start:stop] of each query; at most k."""
+def nearest_in_range(
+    codes: np.ndarray, queries: np.ndarray, k: int, mask: np.ndarray, start: int, stop: int, limits: np.ndarray
+) -> tuple[Hits, np.ndarray]:
+    """The nearest of codes[start:stop] below the limits, at most k, then ABSENT; and how many were met by distance."""
     from xhash_ray.core.scan import compiled  # the compiler is loaded only when it pays
 
     wanted = np.full(len(queries), min(k, stop - start))
     room, bits = 2 * int(wanted[0]) + SPARE_ROOM, codes.shape[1] * 8
     state = np.zeros((len(queries), 3), dtype=np.int64)
-    state[:, 0] = bits + 1  # everything is nearer than that
+    state[:, 0] = limits
     counts = np.zeros((len(queries), bits + 2), dtype=np.int64)
     distances, rows = np.empty((len(queries), room), np.uint16), np.empty((len(queries), room), np.int64)
     scan = compiled("scan")
     for first, words in words_of(codes, start, stop):
         shown = mask[first : first + len(words)]
         scan(words, queries, shown, first, wanted, state, counts, distances, rows)
-    held = np.minimum(state[:, 2], wanted)
-    found = np.empty((2, len(queries), int(wanted[0])), dtype=np.int64)
+    found = np.full((2, len(queries), int(wanted[0])), ABSENT, dtype=np.int64)
     compiled("order")(wanted, state, distances, rows, found[0], found[1])
-    return Hits(*found[:, :, : int(held[0])])  # every query has seen as many codes
+    return Hits(*found), counts
 
 
 def count_below(

@@ -26,6 +26,7 @@ AHEAD_WORDS = 1024  # fetched 8 KiB ahead: up to a third more codes/s from memor
 FARTHEST = 1 << 20  # beyond any distance
 WORD, INDEX = ir.IntType(64), ir.IntType(32)
 VECTOR = ir.VectorType(WORD, LANES)
+HALVES = ir.VectorType(INDEX, 2 * LANES)
 
 
 def lanes(*numbers: int) -> ir.Constant:
@@ -113,6 +114,38 @@ def below_in_run(words: int) -> Callable[..., Any]:
     return below
 
 
+def nearest_of_several(words: int, together: int) -> Callable[..., Any]:
+    """For numba: (codes, stride, first, stop, queries, q, nearest) fills nearest[: together].
+
+    With the smallest distances of codes first to stop to the queries q, q + 1, ...: each load of a code serves all.
+    Word w of code i lies at codes + w * stride + i. stop - first must be a multiple of LANES.
+    """
+
+    @intrinsic
+    @no_type_check
+    def several(
+        typing_context: Any, codes: Any, stride: Any, first: Any, stop: Any, queries: Any, q: Any, nearest: Any
+    ) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            kinds, (codes, stride, first, stop, queries, q, nearest) = signature.args, arguments
+            start = row_of(context, builder, kinds[0], codes, first, 1)
+            lines = [builder.gep(start, [builder.mul(stride, ir.Constant(WORD, word))]) for word in range(words)]
+            asked = [
+                row_of(context, builder, kinds[4], queries, builder.add(q, ir.Constant(WORD, number)), words)
+                for number in range(together)
+            ]
+            found = emit_several(builder, lines, builder.sub(stop, first), asked)
+            target = row_of(context, builder, kinds[6], nearest, ir.Constant(WORD, 0), 1)
+            for number, each in enumerate(found):
+                builder.store(each, builder.gep(target, [ir.Constant(WORD, number)]))
+            return context.get_dummy_value()
+
+        whole = types.int64
+        return types.void(codes, whole, whole, whole, queries, whole, nearest), generate
+
+    return several
+
+
 def row_of(context: Any, builder: Any, kind: Any, array: Any, row: Any, words: int) -> Any:
     """Where a row of a C-ordered array begins."""
     return builder.gep(
@@ -130,8 +163,28 @@ def emit_nearest(builder: Any, run: Any, length: Any, query: Any, words: int) ->
         fetch_ahead(builder, start)
         found = [builder.load(best), *distances(builder, start, pattern, words)]
         builder.store(functools.reduce(functools.partial(smaller, builder), found), best)
-    reduce = named(builder, "llvm.vector.reduce.umin.v8i64", WORD, [VECTOR])
-    return builder.call(reduce, [builder.load(best)])
+    return smallest_lane(builder, builder.load(best))
+
+
+def smallest_lane(builder: Any, found: Any) -> Any:
+    """The minimum of a vector's lanes."""
+    return builder.call(named(builder, "llvm.vector.reduce.umin.v8i64", WORD, [VECTOR]), [found])
+
+
+def emit_several(builder: Any, lines: list[Any], length: Any, queries: list[Any]) -> list[Any]:
+    """The loop over codes whose words lie in lines; returns the smallest distance to each query."""
+    patterns = [[repeated(builder, builder.gep(query, [ir.Constant(WORD, word)]), 1) for word in range(len(lines))]
+                for query in queries]  # fmt: skip
+    bests = [cgutils.alloca_once(builder, VECTOR) for _ in queries]
+    for best in bests:
+        builder.store(ir.Constant(VECTOR, [ir.Constant(WORD, FARTHEST)] * LANES), best)
+    with cgutils.for_range(builder, builder.udiv(length, ir.Constant(WORD, LANES))) as loop:
+        first = builder.mul(loop.index, ir.Constant(WORD, LANES))
+        starts = [builder.gep(line, [first]) for line in lines]
+        for best, pattern in zip(bests, patterns, strict=True):
+            counts = [counted(builder, start, 0, each) for start, each in zip(starts, pattern, strict=True)]
+            builder.store(smaller(builder, builder.load(best), functools.reduce(builder.add, counts)), best)
+    return [smallest_lane(builder, builder.load(best)) for best in bests]
 
 
 def emit_below(builder: Any, run: Any, query: Any, limit: Any, words: int) -> Any:
@@ -191,8 +244,10 @@ def added(builder: Any, counts: list[Any], first: Any, second: Any) -> list[Any]
 
 
 def smaller(builder: Any, one: Any, other: Any) -> Any:
-    """The minimum, lane by lane."""
-    return builder.select(builder.icmp_unsigned("<", one, other), one, other)
+    """The minimum of distances, lane by lane: as 32-bit numbers, for AVX2 has no minimum of wider ones."""
+    minimum = named(builder, "llvm.umin.v16i32", HALVES, [HALVES, HALVES])
+    found = builder.call(minimum, [builder.bitcast(one, HALVES), builder.bitcast(other, HALVES)])
+    return builder.bitcast(found, VECTOR)
 
 
 def named(builder: Any, name: str, result: Any, arguments: list[Any]) -> Any:
