@@ -45,6 +45,7 @@ FUNCTIONS = {
     "serve": "xhash_ray.runtime.endpoint:serve_until_stopped",
     "query": "xhash_ray.asking:ask",
     "bench hamming": "xhash_ray.benchmarks.hamming:bench_hamming",
+    "bench billion": "xhash_ray.benchmarks.billion:bench_billion",
     "bench evaluation": "xhash_ray.benchmarks.evaluation:bench_evaluation",
     "bench methods": "xhash_ray.benchmarks.methods:bench_methods",
     "bench training": "xhash_ray.runtime.benchmark:bench_training",

@@ -122,6 +122,7 @@ class Encode:
     model: str = option("folder of a trained model")
     out: str = option("folder or URI for the codes")
     rows_per_unit: int = option("pairs per work unit and part file", 100_000)
+    keep_features: bool = option("features travel along as float16, for rescoring by cosine", False)
     overwrite: bool = option(OVERWRITE, False)
 
 
@@ -135,6 +136,8 @@ class IndexBuild:
     shards: int = option("number of shards", 4)
     where: str | None = option("pairs to index: column=value, column!=a,b or id%10!=0", None)
     gates: dict[str, Any] = option("thresholds that codes must pass, see index/gates.py", {})
+    held_out: str | None = option("features of pairs that no training saw, for the recall gates", None)
+    held_out_where: str | None = option("pairs of --held-out to take: column=value, column!=a,b or id%10!=0", None)
     overwrite: bool = option("build the next generation of an index that is there", False)
 
 
@@ -274,6 +277,26 @@ class BenchHamming:
 
 
 @dataclass(frozen=True)
+class BenchBillion:
+    """`xhash bench billion`: very many codes on one machine: written as an index, loaded, asked, checked."""
+
+    codes: int = option("number of pairs", 1_000_000_000)
+    bits: int = option("code length", 64)
+    k: int = option("hits wanted", 100)
+    batch: int = option("queries at once", 64)
+    rounds: int = option("single queries; the median counts", 21)
+    batch_rounds: int = option("batches; the median counts", 3)
+    checked: int = option("queries whose answers are compared with a plain scan's", 2)
+    threads: int | None = option("threads; all cores by default", None)
+    memory_gb: float = option("memory of a machine in the table of capacities, in 10^9 bytes", 24.0)
+    out: str = option(
+        "folder for the index; 31 bytes a pair at 64 bits. One that is there is used again",
+        "${XHASH_BENCH:-/tmp/xhash-bench}/billion",
+    )
+    seed: int = option("of codes and queries", 1)
+
+
+@dataclass(frozen=True)
 class BenchEvaluation:
     """`xhash bench evaluation`: MAP@all in both directions beside the numpy loop of published code."""
 
@@ -372,6 +395,7 @@ VERBS: dict[str, type[Any]] = {
     "serve": Serve,
     "query": Query,
     "bench hamming": BenchHamming,
+    "bench billion": BenchBillion,
     "bench evaluation": BenchEvaluation,
     "bench methods": BenchMethods,
     "bench training": BenchTraining,

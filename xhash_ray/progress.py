@@ -28,9 +28,13 @@ class Progress:
     def add(self, count: int) -> None:
         """Counts items and says so when it is time."""
         self.done += count
+        self.tell(self.line())
+
+    def tell(self, text: str) -> None:
+        """One line, if the last one is long enough ago."""
         if time.monotonic() - self.said_s >= self.interval_s:
             self.said_s = time.monotonic()
-            self.say(self.line())
+            self.say(text)
 
     def finish(self, count: int, where: str) -> None:
         """The closing line of a stage."""

@@ -27,6 +27,7 @@ def render(verb: str, result: dict[str, Any]) -> str:
         "bench methods": zoo,
         "bench training": loops,
         "bench jdsh": epochs,
+        "bench billion": billion,
         "bench rescoring": orders,
         "index info": index_info,
     }
@@ -152,6 +153,18 @@ def demo(result: dict[str, Any]) -> str:
         f"contact sheet: {result['contact_sheet']}",
     ]
     return table(rows) + "\n\n" + "\n".join(lines)
+
+
+def billion(result: dict[str, Any]) -> str:
+    """Facts of a large index, then what larger ones need."""
+    rows = [
+        [f"{row['pairs']:,}", row["directions"], f"{row['nodes']:,}", f"{row['code_gb']:,}", row["scan_ms"],
+         f"{row['nodes_for_100_ms']:,}"]
+        for row in result["capacity"]
+    ]  # fmt: skip
+    head = ["pairs", "directions", "machines", "GB of codes", "ms a scan", "machines for 100 ms"]
+    known = facts({name: value for name, value in result.items() if name != "capacity"})
+    return known + "\n\nComputed for machines like this one:\n\n" + table([head, *rows])
 
 
 def methods(result: dict[str, Any]) -> str:

@@ -8,7 +8,20 @@ from hypothesis import strategies as st
 
 from xhash_ray.core.shards import shard_of
 from xhash_ray.errors import BadInput
-from xhash_ray.index.build import assemble, partition
+from xhash_ray.index.build import (
+    Build,
+    assemble,
+    done_before,
+    partition,
+    parts_of,
+    plan_cuts,
+    read_done,
+    run_of,
+    write_assembled,
+    write_cut,
+)
+from xhash_ray.index.segments import open_segment
+from xhash_ray.storage import tables
 from xhash_ray.storage.codes import from_array
 
 NAMES = ["b", "a", "Z", "é", "z", "写", "\U0001f600", "", "aa", "A", "\uffff"]
@@ -76,3 +89,65 @@ def test_the_same_id_always_meets_itself_in_one_shard():
     shard = int(shard_of(["pair-1"], 4)[0])
     with pytest.raises(BadInput, match="'pair-1' occurs twice"):
         assemble([first[shard], second[shard]])
+
+
+def test_cuts_gather_row_groups_in_order_and_none_is_lost():
+    groups = [("a", 0, 5), ("a", 1, 5), ("b", 0, 1), ("c", 0, 30), ("d", 0, 2), ("d", 1, 2)]
+    cuts = plan_cuts(groups, 10)
+    assert [(cut.number, cut.sources, cut.rows) for cut in cuts] == [
+        (0, (("a", (0, 1)),), 10),
+        (1, (("b", (0,)), ("c", (0,))), 31),
+        (2, (("d", (0, 1)),), 4),
+    ]
+    assert plan_cuts([], 10) == []
+
+
+@pytest.mark.parametrize(
+    ("rows", "shards", "parts"), [(0, 4, 1), (40, 4, 1), (41, 4, 2), (80, 4, 2), (81, 4, 3), (10**9, 1, 10**8)]
+)
+def test_a_shard_has_as_many_segments_as_its_rows_need(rows, shards, parts):
+    assert parts_of(rows, shards, segment_rows=10) == parts
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 5), st.integers(1, 4), st.integers(1, 7), st.integers(0, 60), st.integers(0, 99))
+def test_segments_hold_every_row_once_in_its_shard_however_it_was_cut(tmp_path_factory, shards, parts, files, n, seed):
+    folder = tmp_path_factory.mktemp("build")
+    table = code_table([f"pair-{number}" for number in np.random.default_rng(seed).permutation(n)])
+    sources = []
+    for number in range(files):
+        mine = table.slice(n * number // files, n * (number + 1) // files - n * number // files)
+        tables.write_table(f"{folder}/{number}.parquet", mine)
+        sources += [(f"{folder}/{number}.parquet", 0, len(mine))]
+    build = Build(f"{folder}/index", "0a", 1, shards, parts, None)
+    cuts = plan_cuts(sources, 10)
+    for cut in cuts:
+        assert write_cut(build, cut) == cut.rows
+    written = [write_assembled(build, number, cuts) for number in range(build.segments)] if cuts else []
+    assert [read_done(build, number) for number in range(len(written))] == written
+    rows = []
+    for facts in filter(None, written):
+        opened = open_segment(build.out, facts)
+        ids = opened.table["id"].to_pylist()
+        assert ids == sorted(ids)
+        assert set(shard_of(ids, shards)) == {facts.shard}
+        rows += zip(ids, map(bytes, opened.codes["image"]), map(bytes, opened.codes["text"]), strict=True)
+    expected = zip(*(table[name].to_pylist() for name in ("id", "image_code", "text_code")), strict=True)
+    assert sorted(rows) == sorted(expected)
+    assert done_before(build) >= {cut.name for cut in cuts}
+
+
+def test_a_row_without_an_id_is_refused(tmp_path):
+    table = code_table(["a", "b"]).set_column(0, "id", pa.array(["a", None], pa.string()))
+    tables.write_table(f"{tmp_path}/a.parquet", table)
+    build = Build(f"{tmp_path}/index", "0a", 1, 1, 1, None)
+    with pytest.raises(BadInput, match="1 rows without an id"):
+        write_cut(build, *plan_cuts([(f"{tmp_path}/a.parquet", 0, 2)], 10))
+    with pytest.raises(BadInput, match="1 rows without an id"):
+        assemble([table])
+
+
+def test_a_run_is_named_by_everything_that_decides_its_result():
+    assert run_of({"a": 1, "b": [2]}) == run_of({"b": [2], "a": 1})
+    assert run_of({"a": 1}) != run_of({"a": 2})
+    assert len(run_of({})) == 8

@@ -6,7 +6,7 @@ import pytest
 from xhash_ray.core.bits import pack
 from xhash_ray.core.hamming import distances_reference
 from xhash_ray.errors import BadInput, BadOption
-from xhash_ray.index.gates import Gates, check, measure, of_modality, pair_recall, parse_gates
+from xhash_ray.index.gates import Gates, HeldOut, check, measure, of_modality, pair_recall, parse_gates
 
 
 def signs(*columns: list[int]) -> np.ndarray:
@@ -62,3 +62,38 @@ def test_what_fails_is_told_with_figures_and_what_is_not_asked_is_not_checked():
 def test_unknown_gates_and_thresholds_are_refused(given, found):
     with pytest.raises(BadOption, match=found):
         parse_gates(given)
+
+
+def held_out(n: int, noise: float, d: int = 16) -> HeldOut:
+    """Pairs whose texts are their images with some noise; codes are signs."""
+    rng = np.random.default_rng(3)
+    image = rng.standard_normal((n, d)).astype(np.float32)
+    text = image + noise * rng.standard_normal((n, d)).astype(np.float32)
+    return HeldOut(image, text, pack(image), pack(rng.permutation(text) if noise > 5 else text))
+
+
+def test_recall_of_held_out_pairs_is_what_the_definition_says():
+    pairs = held_out(300, 0.1)
+    sims = (pairs.image / np.linalg.norm(pairs.image, axis=1)[:, None]) @ (
+        pairs.text / np.linalg.norm(pairs.text, axis=1)[:, None]
+    ).T
+    distances, expected = distances_reference(pairs.text_codes, pairs.image_codes), []
+    for line, found in zip(sims, distances, strict=True):
+        for neighbour in np.argsort(-line)[:10]:
+            nearer, tied = (found < found[neighbour]).sum(), (found == found[neighbour]).sum()
+            expected.append(min(1, max(0, (100 - nearer) / tied)))
+    assert pairs.recalls()["min_image_to_text_recall"] == pytest.approx(np.mean(expected))
+
+
+def test_recall_is_high_for_codes_that_keep_neighbours_and_chance_for_others():
+    good, bad = held_out(600, 0.1).recalls(), held_out(600, 10).recalls()
+    assert min(good.values()) > 0.75
+    assert max(bad.values()) == pytest.approx(1 / 6, abs=0.06)
+
+
+def test_recall_that_cannot_be_measured_is_refused():
+    pairs = held_out(150, 0.1)
+    with pytest.raises(BadInput, match="150 pairs"):
+        pairs.recalls()
+    with pytest.raises(BadInput, match="image features of 16 numbers, text features of 5"):
+        HeldOut(pairs.image, pairs.text[:, :5], pairs.image_codes, pairs.text_codes).recalls()

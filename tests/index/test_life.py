@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -36,7 +36,7 @@ from xhash_ray.options import (
     IndexVerify,
 )
 from xhash_ray.reports import render
-from xhash_ray.storage import tables, writing
+from xhash_ray.storage import streams, tables, writing
 from xhash_ray.storage import uri as places
 from xhash_ray.storage.artefact import write_artefact
 from xhash_ray.storage.codes import to_array
@@ -184,6 +184,8 @@ def test_killed_at_any_step_the_index_is_the_old_or_the_new_one(tmp_path, index,
         with monkeypatch.context() as patch:
             for name in ("write_bytes", "create_bytes", "delete"):
                 patch.setattr(places, name, dying(getattr(places, name)))
+            patch.setattr(streams.DigestingFile, "write", dying(streams.DigestingFile.write))
+            patch.setattr(os, "replace", dying(os.replace))
             try:
                 CHANGES[change](str(copy), codes)
                 finished = True
@@ -271,11 +273,10 @@ def test_ids_out_of_order_are_named(index):
     facts = made.segments[0]
     table = feather.read_table(f"{index}/{facts.name}")
     mixed = table.take([1, 0, *range(2, len(table))])
-    write_segment(index, facts.name, facts.shard, 1, mixed)
+    written = write_segment(index, facts.name, facts.shard, 1, mixed)
     path = Path(index) / generations.name_of(1)
     changed = json.loads(path.read_text())
-    content = (Path(index) / facts.name).read_bytes()
-    changed["segments"][0] |= {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
+    changed["segments"][0] = vars(written)
     path.write_text(json.dumps(changed))
     with pytest.raises(XhashError, match="in row 1 is out of order"):
         verify(IndexVerify(index=index))
@@ -288,11 +289,12 @@ def test_a_full_disk_leaves_the_index_as_it_was(tmp_path, index, model, monkeypa
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(places, "write_local", full)
+    monkeypatch.setattr(streams.DigestingFile, "write", full)
     with pytest.raises(XhashError, match="No space left on device"):
         life.add(IndexAdd(index=index, codes=codes))
     assert answers(index) == before
     verify(IndexVerify(index=index))
+    assert not list(Path(index).rglob(".writing-*"))
 
 
 def test_ids_to_delete_may_come_from_a_file(tmp_path, index):

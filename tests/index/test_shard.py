@@ -136,9 +136,11 @@ def test_content_that_is_not_what_the_generation_says_is_named(tmp_path):
     generation = Generation(str(tmp_path), {"segments": [vars(facts)], "tombstones": []})
     path = tmp_path / facts.name
     whole = path.read_bytes()
-    path.write_bytes(whole[:-5] + bytes([whole[-5] ^ 1]) + whole[-4:])
-    with pytest.raises(Mismatch, match=r"SHA-256 of segments/a\.arrow"):
+    place = whole.index(to_array(assemble([code_table(3, 0)])["text_code"]).tobytes())
+    path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    with pytest.raises(Mismatch, match=r"SHA-256 of the text codes in segments/a\.arrow"):
         load_shard(generation, 0)
+    assert load_shard(generation, 0, modalities=["image"]).segments[0].codes.keys() == {"image"}
     path.write_bytes(whole[:-1])
     with pytest.raises(Mismatch, match=rf"segments/a\.arrow has {len(whole) - 1:,} bytes instead of {len(whole):,}"):
         load_shard(generation, 0)

@@ -32,9 +32,15 @@ def code_set(distribution: str, codes: int, queries: int, bits: int, seed: int) 
     if distribution == "random":
         drawn = [generator.integers(0, 256, (count, bits // 8), dtype=np.uint8) for count in (codes, queries)]
         return drawn[0], drawn[1]
-    centres = generator.integers(0, 256, (max(1, codes // CLUSTER_CODES), bits // 8), dtype=np.uint8)
+    centres = centres_of(codes, bits, seed)
     base, asked = (around(generator, centres, count, bits) for count in (codes, queries))
     return (base[np.lexsort(base.T[::-1])] if distribution == "sorted" else base), asked
+
+
+def centres_of(codes: int, bits: int, seed: int) -> np.ndarray:
+    """Centres of the clusters of so many codes: uint8 [codes / 5000, bits / 8]."""
+    shape = (max(1, codes // CLUSTER_CODES), bits // 8)
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
 def around(generator: np.random.Generator, centres: np.ndarray, count: int, bits: int) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Gates before a generation is published: codes that cannot retrieve are refused, with the figures.
 
-Measured on a sample of the codes of each modality (and across them), so that a gate costs seconds at any size.
+Measured on a sample of the codes of each modality (and across them), so that a gate costs seconds at any size. Two of
+them need held-out pairs with their features: how much of what the features find do the codes find?
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from xhash_ray.core.bits import unpack
 from xhash_ray.core.hamming import histogram
@@ -19,6 +20,7 @@ from xhash_ray.index.segments import MODALITIES, SegmentFacts, open_segment
 
 SAMPLE = 100_000
 ASKED = 500
+NEIGHBOURS, AMONG = 10, 100
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,9 @@ class Gates:
         min_distinct: Share of distinct codes.
         min_pair_recall: Share of sampled pairs of which the one modality's code finds the other's among the first 10 of
             the sample, expected over ties; the worse direction counts.
+        min_image_to_text_recall: Held-out pairs: of the 10 texts nearest to an image by cosine of the features, the
+            share among the first 100 by code, expected over ties.
+        min_text_to_image_recall: The same with images for texts.
     """
 
     max_imbalance: float | None = None
@@ -39,6 +44,46 @@ class Gates:
     max_correlation: float | None = None
     min_distinct: float | None = None
     min_pair_recall: float | None = None
+    min_image_to_text_recall: float | None = None
+    min_text_to_image_recall: float | None = None
+
+    @property
+    def need_held_out(self) -> list[str]:
+        """Those that are asked for and cannot be measured on codes alone."""
+        names = ("min_image_to_text_recall", "min_text_to_image_recall")
+        return [name for name in names if getattr(self, name) is not None]
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Pairs that no training saw.
+
+    Attributes:
+        image: float [n, d], features of images.
+        text: float [n, d], of their texts, in the same space.
+        image_codes: uint8 [n, bits / 8].
+        text_codes: uint8 [n, bits / 8].
+    """
+
+    image: Float[np.ndarray, "n _"]
+    text: Float[np.ndarray, "n _"]
+    image_codes: UInt8[np.ndarray, "n bytes"]
+    text_codes: UInt8[np.ndarray, "n bytes"]
+
+    def recalls(self) -> dict[str, float]:
+        """The figures of the gates that need held-out pairs.
+
+        Raises:
+            BadInput: for too few pairs, or modalities whose features are not of one space.
+        """
+        if self.image.shape[1] != self.text.shape[1]:
+            found = f"image features of {self.image.shape[1]} numbers, text features of {self.text.shape[1]}"
+            raise BadInput("recall of held-out pairs", found, "Cosines need one space: leave these gates out")
+        if len(self.image) < 2 * AMONG:
+            raise BadInput("recall of held-out pairs", f"{len(self.image)} pairs", f"Give {2 * AMONG} or more")
+        to_text = feature_recall(self.image[:ASKED], self.text, self.image_codes[:ASKED], self.text_codes)
+        to_image = feature_recall(self.text[:ASKED], self.image, self.text_codes[:ASKED], self.image_codes)
+        return {"min_image_to_text_recall": to_text, "min_text_to_image_recall": to_image}
 
 
 def parse_gates(given: Mapping[str, Any]) -> Gates:
@@ -94,6 +139,22 @@ def pair_recall(queries: UInt8[np.ndarray, "q bytes"], database: UInt8[np.ndarra
     return float(np.clip((k - nearer) / tied, 0, 1).mean())
 
 
+def feature_recall(
+    queries: Float[np.ndarray, "q d"],
+    database: Float[np.ndarray, "n d"],
+    query_codes: UInt8[np.ndarray, "q bytes"],
+    codes: UInt8[np.ndarray, "n bytes"],
+) -> float:
+    """Of the NEIGHBOURS nearest by cosine, the share among the first AMONG by Hamming distance, expected over ties."""
+    units = [each / np.maximum(np.linalg.norm(each, axis=1, keepdims=True), 1e-12) for each in (queries, database)]
+    wanted = np.argsort(-(units[0] @ units[1].T), axis=1, kind="stable")[:, :NEIGHBOURS]
+    counts = histogram(codes, query_codes)
+    own = np.bitwise_count(query_codes[:, None] ^ codes[wanted]).sum(axis=2, dtype=np.int64)
+    tied = np.take_along_axis(counts, own, axis=1)
+    nearer = np.take_along_axis(counts.cumsum(axis=1), own, axis=1) - tied
+    return float(np.clip((AMONG - nearer) / tied, 0, 1).mean())
+
+
 def check(gates: Gates, found: Mapping[str, float], index: str) -> None:
     """Raises BadInput with the figures of every gate that is not passed."""
     failed = []
@@ -108,7 +169,9 @@ def check(gates: Gates, found: Mapping[str, float], index: str) -> None:
         raise BadInput(f"publishing the index at {index}", "; ".join(failed), "Train again, or move the gates")
 
 
-def pass_gates(gates: Gates, uri: str, segments: Sequence[SegmentFacts]) -> dict[str, float]:
+def pass_gates(
+    gates: Gates, uri: str, segments: Sequence[SegmentFacts], held_out: HeldOut | None = None
+) -> dict[str, float]:
     """The figures of an index about to be published: of its largest segment, whose rows are a random sample.
 
     Raises:
@@ -116,5 +179,6 @@ def pass_gates(gates: Gates, uri: str, segments: Sequence[SegmentFacts]) -> dict
     """
     largest = open_segment(uri, max(segments, key=lambda facts: facts.rows))
     found = measure(*(largest.codes[modality][:SAMPLE] for modality in MODALITIES))
+    found |= held_out.recalls() if held_out else {}
     check(gates, found, uri)
     return {name: round(value, 4) for name, value in found.items()}

@@ -6,7 +6,7 @@ import hashlib
 import mmap
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from xhash_ray.errors import BadInput, Mismatch
+from xhash_ray.storage import streams
 from xhash_ray.storage import uri as places
 from xhash_ray.storage.codes import to_array
 from xhash_ray.storage.tables import FileFacts
@@ -34,10 +35,11 @@ class IndexFile(FileFacts):
 
 @dataclass(frozen=True)
 class SegmentFacts(IndexFile):
-    """A segment: also its shard, and for each modality how many codes have each bit set."""
+    """A segment: also its shard, and for each modality the SHA-256 of the codes and how many have each bit set."""
 
     shard: int
     ones: Mapping[str, list[int]]
+    codes_sha256: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Segment:
 
     Attributes:
         facts: What its generation says of it.
-        codes: uint8 [n, bits / 8] by modality, in memory.
+        codes: uint8 [n, bits / 8] by modality, in memory; of the modalities that were asked for.
         table: id and metadata, mapped from disk: only the rows asked for are read.
         live: bool [n], False for deleted rows; None when none is.
     """
@@ -74,27 +76,30 @@ class Segment:
         return low if there and (self.live is None or self.live[low]) else None
 
 
-def segment_name(run: str, shard: int, shards: int) -> str:
+def segment_name(run: str, shard: int, shards: int, part: int = 0) -> str:
     """A segment's name below the index's folder."""
-    return f"segments/{run}-{shard:05d}-of-{shards:05d}.arrow"
+    return f"segments/{run}-{shard:05d}-of-{shards:05d}-{part:03d}.arrow"
 
 
 def write_segment(uri: str, name: str, shard: int, since: int, rows: pa.Table) -> SegmentFacts:
     """Writes the rows of a shard, sorted by id already, as one file."""
-    written = write_arrow(uri, name, since, rows)
-    ones = {each: count_ones(to_array(rows[f"{each}_code"])) for each in MODALITIES}
-    return SegmentFacts(**vars(written), shard=shard, ones=ones)
+    file = write_arrow(uri, name, since, rows)
+    codes = {each: to_array(rows[f"{each}_code"]) for each in MODALITIES}
+    ones = {each: count_ones(array) for each, array in codes.items()}
+    return SegmentFacts(**vars(file), shard=shard, ones=ones, codes_sha256={n: sha256(c) for n, c in codes.items()})
 
 
 def write_arrow(uri: str, name: str, since: int, rows: pa.Table) -> IndexFile:
     """Writes one Arrow file of one record batch."""
-    sink = pa.BufferOutputStream()
     whole = rows.combine_chunks()
-    with pa.ipc.new_file(sink, whole.schema) as writer:
+    with streams.written(places.join(uri, name)) as file, streams.arrow_writer(file, whole.schema) as writer:
         writer.write_table(whole, max_chunksize=max(1, len(whole)))
-    content = sink.getvalue().to_pybytes()
-    places.write_bytes(places.join(uri, name), content)
-    return IndexFile(name, rows.num_rows, len(content), hashlib.sha256(content).hexdigest(), since)
+    return IndexFile(name, len(whole), file.size_bytes, file.sha256, since)
+
+
+def sha256(array: np.ndarray) -> str:
+    """Of an array's bytes, in hexadecimal."""
+    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
 
 
 def count_ones(codes: np.ndarray) -> list[int]:
@@ -108,21 +113,29 @@ def count_ones(codes: np.ndarray) -> list[int]:
     return counts
 
 
-def open_segment(uri: str, facts: SegmentFacts, deleted: pa.Array | None = None) -> Segment:
-    """Loads a segment's codes, and maps the rest of it.
+def open_segment(
+    uri: str, facts: SegmentFacts, deleted: pa.Array | None = None, modalities: Sequence[str] = MODALITIES
+) -> Segment:
+    """Loads a segment's codes, checked by their SHA-256, and maps the rest of it (`xhash index verify` checks that).
 
     Args:
         uri: The index's folder.
         facts: Of the segment.
         deleted: Ids that are dead in it.
+        modalities: Whose codes are loaded.
 
     Raises:
         BadInput: when the file is missing or no Arrow file.
-        Mismatch: when its content is not what the generation says.
+        Mismatch: when its size or its codes are not what the generation says.
     """
-    path = checked_file(uri, facts)
+    path = checked_file(uri, facts, digest=False)
     table, address = map_table(path)
-    codes = {each: read_codes(path, table[f"{each}_code"], address) for each in MODALITIES}
+    codes = {}
+    for each in modalities:
+        codes[each] = read_codes(path, table[f"{each}_code"], address)
+        if sha256(codes[each]) != facts.codes_sha256[each]:
+            found = f"the SHA-256 of the {each} codes in {facts.name} is another"
+            raise Mismatch(f"index at {uri}", found, "Restore the file or roll back")
     live = None
     if deleted is not None and len(deleted):
         dead = pc.is_in(table["id"], value_set=deleted).to_numpy()
@@ -185,5 +198,5 @@ def fetched(place: str, facts: IndexFile) -> str:
     folder = Path(os.environ.get(CACHE_VARIABLE, os.path.join(tempfile.gettempdir(), "xhash-cache")))
     target = folder / f"{facts.sha256}.arrow"
     if not target.exists() or target.stat().st_size != facts.size_bytes:
-        places.write_bytes(str(target), places.read_bytes(place))
+        streams.fetch(place, str(target))
     return str(target)

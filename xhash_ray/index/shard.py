@@ -7,18 +7,27 @@ single scan of everything would give.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import heapq
+import itertools
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from xhash_ray.core.hamming import search
+from xhash_ray.core.parts import Candidates, search_parts
+from xhash_ray.core.rescoring import asymmetric_scores, cosine_scores
 from xhash_ray.core.topk import check_k
 from xhash_ray.errors import BadInput
 from xhash_ray.index.generations import Generation
-from xhash_ray.index.segments import MODALITIES, Segment, open_segment, read_deleted
+from xhash_ray.index.segments import MODALITIES, Segment, SegmentFacts, open_segment, read_deleted
+from xhash_ray.progress import Progress
+from xhash_ray.storage.codes import FEATURE_COLUMNS
+
+LOADING_THREADS = 4
 
 
 class Hit(NamedTuple):
@@ -42,7 +51,7 @@ class Shard:
     number: int
     segments: tuple[Segment, ...]
 
-    @property
+    @functools.cached_property
     def starts(self) -> list[int]:
         """The number of each segment's first row, and of one past the last."""
         return [0, *np.cumsum([segment.facts.rows for segment in self.segments]).tolist()]
@@ -61,27 +70,46 @@ class Shard:
         """
         if target not in MODALITIES:
             raise BadInput("searching", f"target '{target}'", "Ask for image or text")
-        parts = [self.in_segment(number, queries, target, check_k(k), threads) for number in range(len(self.segments))]
-        return [merge_hits([part[query] for part in parts], k) for query in range(len(queries))]
+        codes = [segment.codes[target] for segment in self.segments]
+        masks = [segment.live for segment in self.segments]
+        found = search_parts(codes, queries, k, threads=threads, masks=masks)
+        return [self.named(candidates, k) for candidates in found]
 
-    def in_segment(self, number: int, queries: np.ndarray, target: str, k: int, threads: int | None) -> list[list[Hit]]:
-        """The k nearest of one segment."""
-        segment, start = self.segments[number], self.starts[number]
-        hits = search(segment.codes[target], queries, k, threads=threads, mask=segment.live)
-        return [
-            [
-                Hit(int(distance), name, self.number, start + int(row))
-                for distance, row, name in zip(distances, rows, segment.ids(rows), strict=True)
-            ]
-            for distances, rows in zip(hits.distances, hits.rows, strict=True)
-        ]
+    def named(self, found: Candidates, k: int) -> list[Hit]:
+        """The first k candidates by (distance, id): ids are read for those and few others.
+
+        All that are nearer than the last distance are in; of those at it, which ascend by id in every segment, the
+        first.
+        """
+        last = found.distances.max(initial=0)
+        nearer = int((found.distances < last).sum())
+        hits = sorted(self.hits(found, np.arange(nearer)))
+        tied = [np.flatnonzero((found.distances == last) & (found.parts == part)) for part in np.unique(found.parts)]
+        ordered = heapq.merge(*(self.one_by_one(found, places) for places in tied))
+        return [*hits, *itertools.islice(ordered, k - nearer)]
+
+    def hits(self, found: Candidates, places: np.ndarray) -> list[Hit]:
+        """Some candidates with their ids, segment by segment."""
+        made = []
+        for part in np.unique(found.parts[places]):
+            mine = places[found.parts[places] == part]
+            rows, names = found.rows[mine], self.segments[part].ids(found.rows[mine])
+            for distance, row, name in zip(found.distances[mine].tolist(), rows.tolist(), names, strict=True):
+                made.append(Hit(distance, name, self.number, self.starts[part] + row))
+        return made
+
+    def one_by_one(self, found: Candidates, places: np.ndarray) -> Iterator[Hit]:
+        """Some candidates with their ids, read only as far as somebody asks."""
+        for place in places:
+            yield from self.hits(found, place[None])
 
     def rows(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
         """Metadata of some rows."""
         found: list[dict[str, Any]] = []
         for number in numbers:
             segment, row = self.place(number)
-            kept = self.segments[segment].table.drop_columns(["id"])
+            table = self.segments[segment].table
+            kept = table.select([name for name in table.column_names if name not in {"id", *FEATURE_COLUMNS}])
             found += kept.take(pa.array([row], pa.int64())).to_pylist() if kept.num_columns else [{}]
         return found
 
@@ -104,16 +132,64 @@ class Shard:
         code: np.ndarray = self.segments[segment].codes[modality][row]
         return code
 
+    def agreements(self, numbers: Sequence[int], target: str, outputs: np.ndarray) -> np.ndarray:
+        """Asymmetric scores of some rows, float32 [rows], of a query's hash outputs [bits]; see core.rescoring."""
+        codes = np.stack([self.code(number, target) for number in numbers])
+        return asymmetric_scores(codes, np.arange(len(codes))[None], outputs[None])[0]
 
-def load_shard(generation: Generation, number: int) -> Shard:
-    """Loads the segments of a shard.
+    def cosines(self, numbers: Sequence[int], target: str, query: np.ndarray) -> np.ndarray:
+        """Cosines of some rows' stored features, float32 [rows], with a query's feature [d].
+
+        Raises:
+            BadInput: when the index has no features.
+            Mismatch: when the query's is of another length.
+        """
+        features = np.stack([self.feature(number, target) for number in numbers])
+        return cosine_scores(features, np.arange(len(features))[None], query[None])[0]
+
+    def feature(self, number: int, modality: str) -> np.ndarray:
+        """float16 [d] of one row, read from disk."""
+        segment, row = self.place(number)
+        table = self.segments[segment].table
+        if f"{modality}_feature" not in table.column_names:
+            do = "Build it of codes that `xhash encode --keep-features` made, or rescore by the query's outputs"
+            raise BadInput("rescoring by cosine", "the index has no features", do)
+        found: np.ndarray = table[f"{modality}_feature"][row].values.to_numpy(zero_copy_only=False)
+        return found
+
+
+def load_shard(
+    generation: Generation,
+    number: int,
+    modalities: Sequence[str] = MODALITIES,
+    threads: int = LOADING_THREADS,
+    progress: Progress | None = None,
+) -> Shard:
+    """Loads the segments of a shard, some at once.
+
+    Args:
+        generation: Of the index.
+        number: Of the shard.
+        modalities: Whose codes are loaded: one half of the memory serves one direction.
+        threads: Segments read and checked at once.
+        progress: Told of rows that are there.
 
     Raises:
         BadInput: when a file is missing.
         Mismatch: when one is not what the generation says.
     """
     mine = [facts for facts in generation.segments if facts.shard == number]
-    opened = [open_segment(generation.uri, facts, deleted_in(generation, facts.since)) for facts in mine]
+    deleted = {since: deleted_in(generation, since) for since in {facts.since for facts in mine}}
+
+    def load(facts: SegmentFacts) -> Segment:
+        return open_segment(generation.uri, facts, deleted[facts.since], modalities)
+
+    opened = []
+    with ThreadPoolExecutor(threads) as pool:
+        for segment in pool.map(load, mine):
+            opened.append(segment)
+            if progress:
+                progress.add(segment.facts.rows)
     return Shard(number, tuple(opened))
 
 

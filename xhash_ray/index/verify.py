@@ -42,6 +42,7 @@ def verify(options: IndexVerify) -> dict[str, Any]:
     live = 0
     for facts in chosen.segments:
         try:
+            checked_file(chosen.uri, facts)
             segment = open_segment(chosen.uri, facts, deleted_in(chosen, facts.since))
         except BadInput as error:
             problems.append(error.found)

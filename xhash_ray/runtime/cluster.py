@@ -78,6 +78,11 @@ def physical_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def cores() -> int:
+    """Tasks that can run beside each other: cores of this machine, or of the cluster that was joined."""
+    return max(1, int(ray.cluster_resources().get("CPU", 1))) if is_joined() else physical_cores()
+
+
 def gpus() -> int:
     """GPUs the cluster has."""
     return int(ray.cluster_resources().get("GPU", 0))

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
-import ray
 import torch
-from ray.data import TaskPoolStrategy
 
 from xhash_ray.corpus.units import Unit, plan_units
 from xhash_ray.errors import BadInput, XhashError
@@ -19,11 +17,12 @@ from xhash_ray.methods.base import Method
 from xhash_ray.options import Encode
 from xhash_ray.progress import Progress
 from xhash_ray.runtime import cluster
+from xhash_ray.runtime.units import each_unit
 from xhash_ray.storage import tables, writing
 from xhash_ray.storage import uri as places
 from xhash_ray.storage.artefact import read_artefact, require_lengths
 from xhash_ray.storage.codes import from_array
-from xhash_ray.storage.features import open_features, to_features
+from xhash_ray.storage.features import from_matrix, open_features, to_features
 
 
 def encode(options: Encode) -> dict[str, Any]:
@@ -47,17 +46,17 @@ def encode(options: Encode) -> dict[str, Any]:
     progress = Progress("encode", features.tables.total_rows)
     with cluster.connected():
         writing.begin(claimed)
-        dataset = ray.data.from_items([asdict(unit) for unit in units], override_num_blocks=len(units))
-        dataset = dataset.map_batches(
-            functools.partial(encode_unit, model_uri=model_uri, fingerprint=facts["fingerprint"], claimed=claimed),
-            batch_size=1,
-            batch_format="pyarrow",
-            compute=TaskPoolStrategy(size=min(len(units), cluster.physical_cores())),
+        task = functools.partial(
+            encode_unit,
+            model_uri=model_uri,
+            fingerprint=facts["fingerprint"],
+            claimed=claimed,
+            keep_features=options.keep_features,
         )
         written = []
-        for row in dataset.iter_rows():
-            written.append(tables.FileFacts(**row))
-            progress.add(written[-1].rows)
+        for file in each_unit(units, task):
+            written.append(file)
+            progress.add(file.rows)
     return finish(claimed.uri, written, facts, features.classes, features.tables.total_rows, progress)
 
 
@@ -71,20 +70,23 @@ def method_of(model_uri: str, fingerprint: str) -> Method:
     return to_method(artefact)
 
 
-def encode_unit(batch: pa.Table, model_uri: str, fingerprint: str, claimed: writing.Claim) -> pa.Table:
-    """Encodes one unit into one part file; the row that comes back describes it."""
-    unit = Unit(**batch.to_pylist()[0])
+def encode_unit(
+    unit: Unit, model_uri: str, fingerprint: str, claimed: writing.Claim, keep_features: bool
+) -> tables.FileFacts:
+    """Encodes one unit into one part file."""
     table = next(tables.iter_row_groups(unit.source, [unit.group])).slice(unit.start, (unit.stop or 0) - unit.start)
-    coded = encode_table(table, method_of(model_uri, fingerprint), unit.source)
-    return pa.Table.from_pylist([vars(tables.write_table(claimed.part(unit.number), coded))])
+    coded = encode_table(table, method_of(model_uri, fingerprint), unit.source, keep_features)
+    return tables.write_table(claimed.part(unit.number), coded)
 
 
-def encode_table(table: pa.Table, method: Method, source: str) -> pa.Table:
-    """A feature table as a code table: labels and metadata travel along."""
+def encode_table(table: pa.Table, method: Method, source: str, keep_features: bool = False) -> pa.Table:
+    """A feature table as a code table: labels and metadata travel along, features as float16 where asked for."""
     features = to_features(table, source)
     columns: dict[str, Any] = {"id": table["id"]}
     for name in ("image", "text"):
         columns[f"{name}_code"] = from_array(method.encode(name, torch.from_numpy(getattr(features, name))))
+        if keep_features:
+            columns[f"{name}_feature"] = from_matrix(getattr(features, name).astype(np.float16))
     kept = [name for name in table.column_names if name not in {"id", "image", "text"}]
     return pa.table({**columns, **{name: table[name] for name in kept}})
 

@@ -75,7 +75,7 @@ def pipeline(
         functools.partial(prepare_unit, source=source, encoder=encoder, facts=facts, options=options, claimed=claimed),
         batch_size=1,
         batch_format="pyarrow",
-        compute=TaskPoolStrategy(size=min(len(units), cluster.physical_cores())),
+        compute=TaskPoolStrategy(size=min(len(units), cluster.cores())),
     )
     dataset = dataset.map_batches(
         Embedder,

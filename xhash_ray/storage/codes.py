@@ -3,6 +3,8 @@
 id          string
 image_code  fixed_size_binary[bits / 8]     bit j: byte j // 8, position j % 8 from the least significant
 text_code   fixed_size_binary[bits / 8]
+
+Where features were kept (`xhash encode --keep-features`): image_feature and text_feature, fixed_size_list<float16>[d].
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from xhash_ray.errors import BadInput, Mismatch
 from xhash_ray.storage import tables
 
 CODE_COLUMNS = ("image_code", "text_code")
+FEATURE_COLUMNS = ("image_feature", "text_feature")
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class CodeSet:
     @property
     def metadata_columns(self) -> tuple[str, ...]:
         """Columns beside id, codes and labels."""
-        known = {"id", "labels", *CODE_COLUMNS}
+        known = {"id", "labels", *CODE_COLUMNS, *FEATURE_COLUMNS}
         return tuple(name for name in self.tables.schema.names if name not in known)
 
 

@@ -154,6 +154,22 @@ def read_file(uri: str, columns: Sequence[str] | None = None) -> pa.Table:
         return pq.ParquetFile(path, filesystem=filesystem).read(columns=list(columns) if columns else None)
 
 
+def versions(tables: TableSet) -> list[list[Any]]:
+    """What tells one version of every file from another: its name and SHA-256, or size and time of change."""
+    if tables.facts:
+        return [[entry["name"], entry["sha256"]] for entry in tables.facts["files"]]
+    filesystem, _ = places.arrow_filesystem(tables.uri)
+    infos = filesystem.get_file_info([places.arrow_filesystem(name)[1] for name in tables.files])
+    return [[info.path, info.size, info.mtime_ns] for info in infos]
+
+
+def read_row_groups(uri: str, groups: Sequence[int]) -> pa.Table:
+    """Some row groups of one file."""
+    filesystem, path = places.arrow_filesystem(uri)
+    with places.said_clearly(uri):
+        return pq.ParquetFile(path, filesystem=filesystem).read_row_groups(list(groups))
+
+
 def row_groups(tables: TableSet) -> list[tuple[str, int, int]]:
     """The row groups of a set in order: (file URI, row group, rows). From `_metadata` where there is one."""
     if tables.facts:
