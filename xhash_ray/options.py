@@ -180,6 +180,7 @@ class IndexCompact:
 
     index: str = option(INDEX_URI)
     keep: int = option("generations kept, the current one among them", 2)
+    orphans_after_s: int = option("age in seconds at which files that no generation names are deleted", 86_400)
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,17 @@
 """Tables give what the definition gives; the planner chooses what is cheaper and says why."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.core.test_hamming import KINDS, clustered_codes, random_codes
 from xhash_ray.core import tables as room
 from xhash_ray.core.hamming import search_reference
-from xhash_ray.core.planning import Plan, Searcher, prepare, scan_seconds
+from xhash_ray.core.planning import PLANS, Plan, Searcher, prepare, scan_seconds
 from xhash_ray.core.tables import build_tables, search_tables, substrings
 from xhash_ray.errors import BadInput, BadOption, Mismatch
 
@@ -80,8 +83,8 @@ def test_what_cannot_be_tables_is_refused():
 def test_all_plans_give_the_same_list():
     rng = np.random.default_rng(4)
     codes = clustered_codes(rng, 4000, 8)
-    searcher, queries = prepare(codes), codes[::500] ^ np.uint8(3)
-    answers = [searcher.search(queries, 15, plan=plan) for plan in ("auto", "scan", "tables")]
+    searcher, queries = prepare(codes, device="cpu"), codes[::500] ^ np.uint8(3)
+    answers = [searcher.search(queries, 15, plan=plan) for plan in PLANS]
     for answer in answers[1:]:
         np.testing.assert_array_equal(answer.rows, answers[0].rows)
         np.testing.assert_array_equal(answer.distances, answers[0].distances)
@@ -97,9 +100,21 @@ def test_the_cheaper_plan_is_chosen_and_explained():
     assert cheap.plan(11, 1, threads=1).name == "scan", "nothing is known of larger k"
     assert dear.plan(10, 1).name == "scan"
     assert "too many codes" in dear.plan(10, 1).why
-    assert cheap.plan(10, 1, masked=True).why == "scan: tables know no mask"
-    alone = Plan("scan", {"scan": scan_seconds(codes.shape, 1, 2)}, "scan: there are no tables")
+    assert cheap.plan(10, 1, masked=True).why == "scan: only it knows a mask"
+    alone = Plan("scan", {"scan": scan_seconds(codes.shape, 1, 2)}, "scan: there are no tables and no device")
     assert Searcher(codes).plan(10, 1, threads=2) == alone
+
+
+def test_a_device_is_chosen_where_it_was_measured_to_be_faster():
+    codes = np.zeros((10_000_000, 8), np.uint8)
+    fast = Searcher(codes, on_device=torch.from_numpy(codes), device_s=(1e-4, 1e-6))
+    chosen = fast.plan(10, 64, threads=1)
+    assert chosen.name == "device"
+    assert chosen.seconds["device"] == pytest.approx(1.63e-4)
+    assert "device 0.16 ms" in chosen.why
+    assert replace(fast, device_s=(10.0, 1.0)).plan(10, 64).name == "scan"
+    one, more = prepare(codes[:1000], tables=False, device="cpu").device_s
+    assert one > 0 <= more
 
 
 def test_measured_work_grows_with_k_and_with_disorder():
@@ -113,7 +128,9 @@ def test_a_batch_is_cheaper_by_the_query_than_one():
     assert scan_seconds((10**8, 8), 64, 2) < 64 * scan_seconds((10**8, 8), 1, 2) / 4
 
 
-@pytest.mark.parametrize(("plan", "found"), [("scna", "Did you mean 'scan'"), ("tables", "no tables were built")])
+@pytest.mark.parametrize(
+    ("plan", "found"), [("scna", "Did you mean 'scan'"), ("tables", "there is none"), ("device", "there is none")]
+)
 def test_a_plan_that_cannot_be_is_refused(plan, found):
     codes = np.zeros((3, 8), np.uint8)
     with pytest.raises(BadOption, match=found):

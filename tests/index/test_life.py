@@ -367,3 +367,38 @@ def test_what_is_exported_is_what_is_there(tmp_path, index):
     assert faiss.vector_to_array(loaded.xb).reshape(39, 2).tolist() == [stored[name] for name in names]
     with pytest.raises(BadInput, match="something is there"):
         export(IndexExport(index=index, out=str(tmp_path / "faiss")))
+
+
+def test_a_shard_too_large_for_one_segment_is_compacted_into_several(tmp_path, index, model, monkeypatch):
+    monkeypatch.setattr(life, "SEGMENT_ROWS", 6)
+    more = rows_of(40, 60, 1)
+    life.add(IndexAdd(index=index, codes=codes_at(tmp_path / "more", more, model.fingerprint)))
+    life.delete(IndexDelete(index=index, ids=("pair-3", "pair-41")))
+    before = answers(index)
+    life.compact(IndexCompact(index=index))
+    made = generations.current(index)
+    assert len(made.segments) > SHARDS
+    assert answers(index) == before
+    verify(IndexVerify(index=index))
+    assert life.compact(IndexCompact(index=index))["generation"] == made.number, "nothing is left to compact"
+
+
+def test_compacting_sweeps_up_what_dead_writers_left_and_nothing_else(tmp_path, index, model, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(generations, "commit", lambda *_: (_ for _ in ()).throw(Killed()))
+        with pytest.raises(Killed):
+            life.add(IndexAdd(index=index, codes=codes_at(tmp_path / "a", rows_of(40, 60, 1), model.fingerprint)))
+    building = Path(index) / "building" / "0b" / "cut-000000.arrow"
+    half = Path(index) / "segments" / ".writing-abc"
+    for path in (building, half):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    before, files = answers(index), len(list(Path(index).rglob("*.*")))
+    assert life.compact(IndexCompact(index=index))["orphans_deleted"] == 0, "they may be a writer's at work"
+    assert len(list(Path(index).rglob("*.*"))) == files
+    found = life.compact(IndexCompact(index=index, orphans_after_s=0))["orphans_deleted"]
+    assert found == SHARDS + 2
+    assert not building.exists()
+    assert not half.exists()
+    assert answers(index) == before
+    verify(IndexVerify(index=index))

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from xhash_ray.core.shards import shard_of
 from xhash_ray.errors import BadInput, Mismatch
 from xhash_ray.index import generations
-from xhash_ray.index.build import assemble, partition
+from xhash_ray.index.build import BUILDING, SEGMENT_ROWS, assemble, partition, parts_of
 from xhash_ray.index.generations import Generation
 from xhash_ray.index.segments import (
     IndexFile,
@@ -125,7 +125,9 @@ def asked_ids(options: IndexDelete) -> pa.Array:
 
 
 def compact(options: IndexCompact) -> dict[str, Any]:
-    """Merges the segments of every shard into one without deleted rows, and deletes generations beyond the last few.
+    """Merges the segments of every shard into as few as hold it, without deleted rows.
+
+    Deletes generations beyond the last few, and files that a killed or overtaken writer left long ago.
 
     Raises:
         BadInput: when not even the current generation is to be kept.
@@ -138,22 +140,55 @@ def compact(options: IndexCompact) -> dict[str, Any]:
     written: list[SegmentFacts] = []
     for number in range(base.shards):
         kept = [facts for facts in base.segments if facts.shard == number]
-        if len(kept) == 1 and not any(facts.since > kept[0].since for facts in base.tombstones):
-            written += kept  # nothing to merge
-        elif kept:
-            rows = assemble([live_rows(base, facts) for facts in kept])
-            written.append(write_segment(base.uri, segment_name(run, number, base.shards), number, since, rows))
+        if is_compact(base, kept):
+            written += kept
+        else:
+            written += merged(base, kept, number, run, since)
         progress.add(sum(facts.rows for facts in kept))
     made = base if written == base.segments else follow(base, "compact", written, [], base.rows)
     deleted = prune(made, options.keep)
-    return told(made, segments_before=len(base.segments), files_deleted=len(deleted))
+    left = sweep(made, options.orphans_after_s)
+    return told(made, segments_before=len(base.segments), files_deleted=len(deleted), orphans_deleted=len(left))
+
+
+def is_compact(base: Generation, segments: Sequence[SegmentFacts]) -> bool:
+    """Whether a shard has no more segments than its rows need, and no deleted rows."""
+    first = min((facts.since for facts in segments), default=0)
+    dead = any(facts.since > first for facts in base.tombstones)
+    return not dead and len(segments) <= parts_of(sum(facts.rows for facts in segments), 1, SEGMENT_ROWS)
+
+
+def merged(base: Generation, segments: Sequence[SegmentFacts], shard: int, run: str, since: int) -> list[SegmentFacts]:
+    """The live rows of a shard in new segments, each one part of the shard's range of hashes."""
+    parts = parts_of(sum(facts.rows for facts in segments), 1, SEGMENT_ROWS)
+    cut = [partition(live_rows(base, facts), base.shards * parts) for facts in segments]
+    made = []
+    for part in range(parts):
+        rows = assemble([each[shard * parts + part] for each in cut])
+        if len(rows) or parts == 1:
+            name = segment_name(run, shard, base.shards, part)
+            made.append(write_segment(base.uri, name, shard, since, rows))
+    return made
+
+
+def sweep(last: Generation, age_s: float) -> list[str]:
+    """Deletes files of the index that no generation names and that nobody has changed for so long; returns their names.
+
+    A writer at work has put its files down lately: age is what tells them from those of one that died.
+    """
+    known = generations.numbers(last.uri)
+    named = {name for number in known for name in generations.read(last.uri, number).files()}
+    folders = ("segments", "tombstones", BUILDING)
+    old = [f"{folder}/{n}" for folder in folders for n in places.files_older_than(places.join(last.uri, folder), age_s)]
+    orphans = [name for name in old if name not in named]
+    places.delete(last.uri, orphans)
+    return orphans
 
 
 def prune(last: Generation, keep: int) -> list[str]:
     """Deletes generations but the last few, and files that none of those names; returns their names.
 
-    Files of other runs that nobody names yet may belong to a writer at work: only files that a deleted generation named
-    are deleted.
+    Only files that a deleted generation named are deleted; `sweep` takes care of others.
     """
     known = generations.numbers(last.uri)
     states = {number: generations.read(last.uri, number) for number in known}

@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -176,6 +177,15 @@ def list_files(uri: str, suffixes: tuple[str, ...]) -> list[str]:
     prefix = "" if is_local(uri) else f"{scheme_of(uri)}://"
     kept = [entry.path for entry in found if entry.is_file and is_data(entry.path[len(path) :], suffixes)]
     return [prefix + name for name in sorted(kept)]
+
+
+def files_older_than(folder: str, age_s: float) -> list[str]:
+    """Names below a folder, of whatever files were last changed so long ago."""
+    filesystem, path = arrow_filesystem(folder)
+    with said_clearly(folder):
+        found = filesystem.get_file_info(pyarrow.fs.FileSelector(path, recursive=True, allow_not_found=True))
+    old = [entry for entry in found if entry.is_file and entry.mtime_ns / 1e9 < time.time() - age_s]
+    return sorted(entry.path[len(path) :].strip("/") for entry in old)
 
 
 def is_data(relative_path: str, suffixes: tuple[str, ...]) -> bool:
