@@ -151,3 +151,9 @@ def test_a_run_is_named_by_everything_that_decides_its_result():
     assert run_of({"a": 1, "b": [2]}) == run_of({"b": [2], "a": 1})
     assert run_of({"a": 1}) != run_of({"a": 2})
     assert len(run_of({})) == 8
+
+
+def test_ids_of_any_text_type_become_plain_strings():
+    table = code_table(["b", "a"])
+    large = table.set_column(0, "id", table["id"].cast(pa.large_string()))
+    assert [part.schema.field("id").type for part in partition(large, 2)] == [pa.string()] * 2

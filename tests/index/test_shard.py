@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from xhash_ray.core.hamming import distances_reference
 from xhash_ray.errors import BadInput, Mismatch
+from xhash_ray.index import shard as shard_module
 from xhash_ray.index.build import assemble, partition
 from xhash_ray.index.generations import Generation
 from xhash_ray.index.segments import segment_name, write_segment
@@ -147,3 +148,15 @@ def test_content_that_is_not_what_the_generation_says_is_named(tmp_path):
     path.unlink()
     with pytest.raises(BadInput, match=r"segments/a\.arrow is missing"):
         load_shard(generation, 0)
+
+
+@pytest.mark.parametrize("many", [0, 10**9])
+def test_ids_are_asked_for_ahead_and_answers_stay_the_same(tmp_path, monkeypatch, many):
+    monkeypatch.setattr(shard_module, "MANY_ID_BYTES", many)
+    table = code_table(3000, 5)
+    queries = np.random.default_rng(5).integers(0, 4, (9, 2), dtype=np.uint8)
+    (shard,) = shards_of(table, 1, tmp_path)
+    assert shard.ids_are_many == (many == 0)
+    for k in (1, 10, 3000):
+        for query, hits in zip(queries, shard.search(queries, "image", k), strict=True):
+            assert [(hit.distance, hit.id) for hit in hits] == brute_force(table, query, "image", k)

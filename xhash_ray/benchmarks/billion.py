@@ -32,8 +32,16 @@ from xhash_ray.errors import BadInput, XhashError
 from xhash_ray.index import generations
 from xhash_ray.index.build import SEGMENT_ROWS
 from xhash_ray.index.generations import MODELS, Generation
-from xhash_ray.index.segments import SegmentFacts, checked_file, map_table, segment_name, write_segment
-from xhash_ray.index.shard import Shard, load_shard
+from xhash_ray.index.segments import (
+    SegmentFacts,
+    checked_file,
+    map_file,
+    map_table,
+    read_codes,
+    segment_name,
+    write_segment,
+)
+from xhash_ray.index.shard import LOADING_THREADS, Shard, load_shard
 from xhash_ray.methods.artefacts import facts_of, weights_of
 from xhash_ray.methods.base import Shape
 from xhash_ray.options import BenchBillion
@@ -52,7 +60,7 @@ def bench_billion(options: BenchBillion) -> dict[str, Any]:
 
     Returns:
         `codes`, `bits`, `threads`, `segments`, `index_bytes`; `write_s`, None where the index was there; `load_s`,
-        `load_gb_per_s` and `disk_gb_per_s` (the same bytes read once more, cold, by nobody who checks them);
+        `load_gb_per_s` and `disk_gb_per_s` (the same bytes read before that, without checking them);
         `resident_gb`, `peak_gb`; `single_ms`, `single_p90_ms`, `batch_queries_per_s`, `read_gb_per_s`, `of_bandwidth`;
         `checked` queries; `capacity`, a table of what larger sets need.
 
@@ -67,17 +75,17 @@ def bench_billion(options: BenchBillion) -> dict[str, Any]:
     progress = Progress("bench billion", options.codes, "codes")
     made, write_s = written(options, threads, progress)
     forget_cached(made)
+    seconds_of_disk = disk_seconds(made)
+    forget_cached(made)
     loading, started_s = Progress("loading", options.codes, "codes"), time.perf_counter()
-    shard = load_shard(made, 0, [TARGET], threads, loading)
+    shard = load_shard(made, 0, [TARGET], progress=loading)
     load_s = time.perf_counter() - started_s
     loaded_bytes = sum(segment.codes[TARGET].nbytes for segment in shard.segments)
     loading.finish(options.codes, "memory")
     asked = times(shard, options, threads, progress)
-    bandwidth = read_bandwidth(threads)
     resident = {name: round(value / GIGA, 2) for name, value in memory().items()}
+    bandwidth = read_bandwidth(threads)
     checked = check_answers(made, shard, options, progress)
-    forget_cached(made)
-    seconds_of_disk = disk_seconds(made, threads)
     known = Measured(loaded_bytes / options.codes, options.codes / asked["single_s"], options.memory_gb * GIGA)
     return {
         "codes": options.codes,
@@ -197,7 +205,7 @@ def check_answers(made: Generation, shard: Shard, options: BenchBillion, progres
 def stored(made: Generation) -> Iterator[tuple[np.ndarray, pa.ChunkedArray]]:
     """Codes and ids of every segment, as they lie on disk."""
     for facts in made.segments:
-        table, _ = map_table(checked_file(made.uri, facts, digest=False))
+        table = map_table(checked_file(made.uri, facts, digest=False))
         yield to_array(table[f"{TARGET}_code"]), table["id"]
 
 
@@ -211,15 +219,16 @@ def forget_cached(made: Generation) -> None:
         os.close(descriptor)
 
 
-def disk_seconds(made: Generation, threads: int) -> float:
-    """Seconds to read as many bytes of the segments as loading does, and do nothing with them."""
-    code_bytes = made.bits // 8
+def disk_seconds(made: Generation) -> float:
+    """Seconds to read the bytes that loading reads, in the same way, and do nothing with them."""
 
     def read(facts: SegmentFacts) -> None:
-        np.fromfile(places.join(made.uri, facts.name), np.uint8, facts.rows * code_bytes)
+        path = checked_file(made.uri, facts, digest=False)
+        table, _, address = map_file(path)
+        read_codes(path, table[f"{TARGET}_code"], address)
 
     started_s = time.perf_counter()
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(LOADING_THREADS) as pool:
         list(pool.map(read, made.segments))
     return time.perf_counter() - started_s
 

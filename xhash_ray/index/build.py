@@ -109,6 +109,7 @@ def run_of(facts: dict[str, Any]) -> str:
 
 def partition(table: pa.Table, parts: int) -> list[pa.Table]:
     """Cuts a table of codes by the shard of each id; part i holds shard i's rows, possibly none, in their order."""
+    table = table.set_column(table.schema.get_field_index("id"), "id", table["id"].cast(pa.string()))
     owners = shard_of(table["id"].to_pylist(), parts)
     whole = table.take(pa.array(np.argsort(owners, kind="stable")))
     starts = np.concatenate([[0], np.cumsum(np.bincount(owners, minlength=parts))])

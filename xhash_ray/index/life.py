@@ -274,7 +274,7 @@ def live_ids(base: Generation, facts: SegmentFacts) -> pa.Array:
 
 def live_rows(base: Generation, facts: SegmentFacts, digest: bool = True) -> pa.Table:
     """The rows of a segment that are not deleted, mapped from disk; `digest`: its SHA-256 is checked first."""
-    table, _ = map_table(checked_file(base.uri, facts, digest))
+    table = map_table(checked_file(base.uri, facts, digest))
     dead = deleted_in(base, facts.since)
     return table if dead is None else table.filter(pc.invert(pc.is_in(table["id"], value_set=dead)))
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from xhash_ray.errors import BadInput, Mismatch
+from xhash_ray.index.ids import StoredIds
 from xhash_ray.storage import streams
 from xhash_ray.storage import uri as places
 from xhash_ray.storage.codes import to_array
@@ -49,31 +50,21 @@ class Segment:
     Attributes:
         facts: What its generation says of it.
         codes: uint8 [n, bits / 8] by modality, in memory; of the modalities that were asked for.
-        table: id and metadata, mapped from disk: only the rows asked for are read.
+        ids: On disk, as everything that follows: only the rows asked for are read.
+        table: Metadata, and the ids once more.
         live: bool [n], False for deleted rows; None when none is.
     """
 
     facts: SegmentFacts
     codes: Mapping[str, np.ndarray]
+    ids: StoredIds
     table: pa.Table
     live: np.ndarray | None
 
-    def ids(self, rows: np.ndarray) -> list[str]:
-        """The ids of some rows."""
-        taken: list[str] = self.table["id"].take(pa.array(rows, pa.int64())).to_pylist()
-        return taken
-
     def find(self, identity: str) -> int | None:
-        """The row of an id, by bisection; None when it is not here or is deleted."""
-        ids, low, high = self.table["id"], 0, len(self.table)
-        while low < high:
-            middle = (low + high) // 2
-            if ids[middle].as_py().encode() < identity.encode():
-                low = middle + 1
-            else:
-                high = middle
-        there = low < len(self.table) and ids[low].as_py() == identity
-        return low if there and (self.live is None or self.live[low]) else None
+        """The row of an id; None when it is not here or is deleted."""
+        row = self.ids.find(identity)
+        return row if row is not None and (self.live is None or self.live[row]) else None
 
 
 def segment_name(run: str, shard: int, shards: int, part: int = 0) -> str:
@@ -114,7 +105,11 @@ def count_ones(codes: np.ndarray) -> list[int]:
 
 
 def open_segment(
-    uri: str, facts: SegmentFacts, deleted: pa.Array | None = None, modalities: Sequence[str] = MODALITIES
+    uri: str,
+    facts: SegmentFacts,
+    deleted: pa.Array | None = None,
+    modalities: Sequence[str] = MODALITIES,
+    whole: bool = False,
 ) -> Segment:
     """Loads a segment's codes, checked by their SHA-256, and maps the rest of it (`xhash index verify` checks that).
 
@@ -123,13 +118,16 @@ def open_segment(
         facts: Of the segment.
         deleted: Ids that are dead in it.
         modalities: Whose codes are loaded.
+        whole: Whether all ids and metadata will be read, rather than those of a few rows.
 
     Raises:
         BadInput: when the file is missing or no Arrow file.
         Mismatch: when its size or its codes are not what the generation says.
     """
     path = checked_file(uri, facts, digest=False)
-    table, address = map_table(path)
+    table, mapped, address = map_file(path)
+    if not whole and hasattr(mmap, "MADV_RANDOM"):
+        mapped.madvise(mmap.MADV_RANDOM)  # or every row asked for brings a hundred kilobytes along
     codes = {}
     for each in modalities:
         codes[each] = read_codes(path, table[f"{each}_code"], address)
@@ -140,21 +138,28 @@ def open_segment(
     if deleted is not None and len(deleted):
         dead = pc.is_in(table["id"], value_set=deleted).to_numpy()
         live = ~dead if dead.any() else None
-    return Segment(facts, codes, table.drop_columns(list(CODE_COLUMNS)), live)
+    ids = StoredIds(table["id"], mapped, address)
+    return Segment(facts, codes, ids, table.drop_columns(list(CODE_COLUMNS)), live)
 
 
 def read_deleted(uri: str, facts: IndexFile) -> pa.Array:
     """The ids of a file of tombstones."""
-    ids: pa.Array = map_table(checked_file(uri, facts))[0]["id"].combine_chunks()
+    ids: pa.Array = map_table(checked_file(uri, facts))["id"].combine_chunks()
     return ids
 
 
-def map_table(path: str) -> tuple[pa.Table, int]:
-    """An Arrow file mapped into memory, and the address at which the file begins there."""
+def map_table(path: str) -> pa.Table:
+    """An Arrow file mapped into memory."""
+    return map_file(path)[0]
+
+
+def map_file(path: str) -> tuple[pa.Table, mmap.mmap, int]:
+    """An Arrow file mapped into memory, its mapping, and the address at which it begins there."""
     with open(path, "rb") as file:
-        whole = pa.py_buffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    whole = pa.py_buffer(mapped)
     try:
-        return pa.ipc.open_file(pa.BufferReader(whole)).read_all(), whole.address
+        return pa.ipc.open_file(pa.BufferReader(whole)).read_all(), mapped, whole.address
     except pa.ArrowInvalid as error:
         raise BadInput(f"segment {path}", str(error).splitlines()[0], "Restore the file or roll back") from None
 

@@ -23,11 +23,13 @@ from xhash_ray.core.rescoring import asymmetric_scores, cosine_scores
 from xhash_ray.core.topk import check_k
 from xhash_ray.errors import BadInput
 from xhash_ray.index.generations import Generation
+from xhash_ray.index.ids import StoredIds
 from xhash_ray.index.segments import MODALITIES, Segment, SegmentFacts, open_segment, read_deleted
 from xhash_ray.progress import Progress
 from xhash_ray.storage.codes import FEATURE_COLUMNS
 
 LOADING_THREADS = 4
+MANY_ID_BYTES = 2**30
 
 
 class Hit(NamedTuple):
@@ -56,6 +58,11 @@ class Shard:
         """The number of each segment's first row, and of one past the last."""
         return [0, *np.cumsum([segment.facts.rows for segment in self.segments]).tolist()]
 
+    @functools.cached_property
+    def ids_are_many(self) -> bool:
+        """Whether ids are so many that memory cannot be expected to hold them all."""
+        return sum(segment.ids.size_bytes for segment in self.segments) > MANY_ID_BYTES
+
     def search(self, queries: np.ndarray, target: str, k: int, threads: int | None = None) -> list[list[Hit]]:
         """The k nearest codes of a modality.
 
@@ -73,7 +80,24 @@ class Shard:
         codes = [segment.codes[target] for segment in self.segments]
         masks = [segment.live for segment in self.segments]
         found = search_parts(codes, queries, k, threads=threads, masks=masks)
+        if self.ids_are_many:
+            self.ask_for_ids(found, k)
         return [self.named(candidates, k) for candidates in found]
+
+    def ask_for_ids(self, found: Sequence[Candidates], k: int) -> None:
+        """Has the ids read that `named` will want, of all queries side by side: winners, and some of those tied."""
+        wanted: list[list[np.ndarray]] = [[] for _ in self.segments]
+        for each in found:
+            nearer = each.distances < each.distances.max(initial=0)
+            tied_wanted = 1 + 2 * (k - int(nearer.sum())) // max(1, len(self.segments))
+            for part in np.unique(each.parts):
+                mine = each.parts == part
+                wanted[part] += [each.rows[mine & nearer], each.rows[mine & ~nearer][:tied_wanted]]
+        rows = [np.concatenate(each) if each else None for each in wanted]
+        for ask in (StoredIds.ask_for_starts, StoredIds.ask_for_names):
+            for segment, mine in zip(self.segments, rows, strict=True):
+                if mine is not None:
+                    ask(segment.ids, mine)
 
     def named(self, found: Candidates, k: int) -> list[Hit]:
         """The first k candidates by (distance, id): ids are read for those and few others.
@@ -93,7 +117,7 @@ class Shard:
         made = []
         for part in np.unique(found.parts[places]):
             mine = places[found.parts[places] == part]
-            rows, names = found.rows[mine], self.segments[part].ids(found.rows[mine])
+            rows, names = found.rows[mine], self.segments[part].ids.of(found.rows[mine])
             for distance, row, name in zip(found.distances[mine].tolist(), rows.tolist(), names, strict=True):
                 made.append(Hit(distance, name, self.number, self.starts[part] + row))
         return made
@@ -190,7 +214,10 @@ def load_shard(
             opened.append(segment)
             if progress:
                 progress.add(segment.facts.rows)
-    return Shard(number, tuple(opened))
+    shard = Shard(number, tuple(opened))
+    for segment in shard.segments if not shard.ids_are_many else []:
+        segment.ids.ask_for_all()
+    return shard
 
 
 def deleted_in(generation: Generation, since: int) -> pa.Array | None:

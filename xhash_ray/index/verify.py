@@ -43,7 +43,7 @@ def verify(options: IndexVerify) -> dict[str, Any]:
     for facts in chosen.segments:
         try:
             checked_file(chosen.uri, facts)
-            segment = open_segment(chosen.uri, facts, deleted_in(chosen, facts.since))
+            segment = open_segment(chosen.uri, facts, deleted_in(chosen, facts.since), whole=True)
         except BadInput as error:
             problems.append(error.found)
             continue
