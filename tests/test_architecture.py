@@ -19,7 +19,7 @@ FLOORS = (
     ("config", "telemetry", "core", "progress", "reports"),
     ("options", "storage"),
     ("corpus", "datasets", "features", "methods", "index", "evaluation", "client"),
-    ("learning",),
+    ("learning", "serving"),
     ("asking", "catalogue", "benchmarks"),
     ("runtime",),
     ("cli",),

@@ -57,6 +57,10 @@ class Unreachable(XhashError):
     """A server did not answer, or refused."""
 
 
+class Overloaded(XhashError):
+    """Too much is asked at once; nothing was done, and it can be asked again."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """The sentence that points from a misspelt name to the known ones.
 

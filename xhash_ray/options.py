@@ -246,7 +246,9 @@ class Serve:
     port: int = option("HTTP port", 8000)
     host: str = option("address to listen on", "127.0.0.1")
     pretrained: str | None = option("CLIP weights, where they lie elsewhere than when they were extracted with", None)
-    replicas: int = option("copies of every shard", 1)
+    processes: int = option("processes that hold the shards; 0: the gateway holds them all, without a hop", 0)
+    replicas: int = option("copies of each of those processes", 1)
+    keys: str | None = option("local file of API keys, see serving/keys.py; none: whoever reaches it may search", None)
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,14 @@ class Shard:
         """Whether ids are so many that memory cannot be expected to hold them all."""
         return sum(segment.ids.size_bytes for segment in self.segments) > MANY_ID_BYTES
 
-    def search(self, queries: np.ndarray, target: str, k: int, threads: int | None = None) -> list[list[Hit]]:
+    def search(
+        self,
+        queries: np.ndarray,
+        target: str,
+        k: int,
+        threads: int | None = None,
+        masks: Sequence[np.ndarray | None] | None = None,
+    ) -> list[list[Hit]]:
         """The k nearest codes of a modality.
 
         Args:
@@ -71,6 +78,7 @@ class Shard:
             target: "image" or "text".
             k: At least 1.
             threads: Cores to use; all this process may use by default.
+            masks: bool [rows] of every segment: rows that count, deleted ones not among them; by default all others.
 
         Raises:
             BadInput: for an unknown modality or k below 1.
@@ -78,8 +86,8 @@ class Shard:
         if target not in MODALITIES:
             raise BadInput("searching", f"target '{target}'", "Ask for image or text")
         codes = [segment.codes[target] for segment in self.segments]
-        masks = [segment.live for segment in self.segments]
-        found = search_parts(codes, queries, k, threads=threads, masks=masks)
+        shown = masks if masks is not None else [segment.live for segment in self.segments]
+        found = search_parts(codes, queries, k, threads=threads, masks=shown)
         if self.ids_are_many:
             self.ask_for_ids(found, k)
         return [self.named(candidates, k) for candidates in found]
@@ -129,12 +137,16 @@ class Shard:
 
     def rows(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
         """Metadata of some rows."""
-        found: list[dict[str, Any]] = []
-        for number in numbers:
-            segment, row = self.place(number)
+        places = [self.place(number) for number in numbers]
+        found: list[dict[str, Any]] = [{} for _ in numbers]
+        for segment in {segment for segment, _ in places}:
+            mine = [place for place, (number, _) in enumerate(places) if number == segment]
             table = self.segments[segment].table
             kept = table.select([name for name in table.column_names if name not in {"id", *FEATURE_COLUMNS}])
-            found += kept.take(pa.array([row], pa.int64())).to_pylist() if kept.num_columns else [{}]
+            if kept.num_columns:
+                taken = kept.take(pa.array([places[place][1] for place in mine], pa.int64())).to_pylist()
+                for place, row in zip(mine, taken, strict=True):
+                    found[place] = row
         return found
 
     def place(self, number: int) -> tuple[int, int]:
@@ -202,7 +214,18 @@ def load_shard(
         BadInput: when a file is missing.
         Mismatch: when one is not what the generation says.
     """
-    mine = [facts for facts in generation.segments if facts.shard == number]
+    return load_shards(generation, [number], modalities, threads, progress)
+
+
+def load_shards(
+    generation: Generation,
+    numbers: Sequence[int],
+    modalities: Sequence[str] = MODALITIES,
+    threads: int = LOADING_THREADS,
+    progress: Progress | None = None,
+) -> Shard:
+    """Loads several shards as one, which bears the first one's number. Arguments and errors as of `load_shard`."""
+    mine = [facts for facts in generation.segments if facts.shard in numbers]
     deleted = {since: deleted_in(generation, since) for since in {facts.since for facts in mine}}
 
     def load(facts: SegmentFacts) -> Segment:
@@ -214,7 +237,7 @@ def load_shard(
             opened.append(segment)
             if progress:
                 progress.add(segment.facts.rows)
-    shard = Shard(number, tuple(opened))
+    shard = Shard(numbers[0] if numbers else 0, tuple(opened))
     for segment in shard.segments if not shard.ids_are_many else []:
         segment.ids.ask_for_all()
     return shard

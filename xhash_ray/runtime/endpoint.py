@@ -52,7 +52,12 @@ def start(options: Serve) -> dict[str, Any]:
     progress.say(f"{served.rows:,} pairs, {served.bits} bits, {served.shards} shards")
     threads = cluster.threads_for(1)
     args = ServeArgs(
-        index=served.uri, pretrained=options.pretrained, replicas=options.replicas, encoder_threads=threads
+        index=served.uri,
+        pretrained=options.pretrained,
+        processes=options.processes,
+        replicas=options.replicas,
+        encoder_threads=threads,
+        keys=options.keys,
     )
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     serve.start(http_options={"host": options.host, "port": options.port})

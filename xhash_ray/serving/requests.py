@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from xhash_ray.errors import BadInput
 
 MAX_K = 10_000
+MAX_BATCH = 1024
 Modality = Literal["image", "text"]
 
 
@@ -27,6 +28,11 @@ class SearchRequest(BaseModel):
     source: Modality | None = Field(None, description="modality of code, vector or id; image unless said")
     target: Modality | None = Field(None, description="modality searched; the other one unless said")
     k: int = Field(10, ge=1, le=MAX_K)
+    filter: str | None = Field(None, description='such as: category = "shoes" and year >= 2010', max_length=4000)
+    metadata: bool = Field(True, description="whether hits come with their metadata")
+    ties: bool = Field(False, description="whether codes at the k-th distance are counted")
+    require_complete: bool = Field(False, description="503 instead of an answer that lacks shards")
+    timeout_s: float = Field(10.0, gt=0, le=60)
 
     def kind(self) -> str:
         """Which of the five it is.
@@ -55,7 +61,7 @@ class FoundPair(BaseModel):
 
     id: str
     distance: int = Field(description="differing bits")
-    metadata: dict[str, Any]
+    metadata: dict[str, Any] | None = None
 
 
 class SearchAnswer(BaseModel):
@@ -63,11 +69,55 @@ class SearchAnswer(BaseModel):
 
     hits: list[FoundPair]
     kth_distance: int | None
+    at_kth: int | None = Field(description="how many codes lie at the k-th distance, where ties were asked for")
     target: Modality
     bits: int
+    generation: int
     model_fingerprint: str
     shards: int
+    complete: bool = Field(description="whether every shard has answered")
+    missing_shards: list[int]
+    certain: int = Field(description="so many first hits are those of a complete answer, whatever is missing")
     timings_ms: dict[str, float]
+
+
+class BatchRequest(BaseModel):
+    """Several queries; those of one target, k and filter share a scan."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    queries: list[SearchRequest] = Field(min_length=1, max_length=MAX_BATCH)
+
+
+class BatchAnswer(BaseModel):
+    """One answer per query, in their order."""
+
+    answers: list[SearchAnswer]
+
+
+class EncodeAnswer(BaseModel):
+    """A query's code."""
+
+    code: str = Field(description="hexadecimal")
+    bits: int
+    model_fingerprint: str
+
+
+class Item(BaseModel):
+    """A stored pair."""
+
+    id: str
+    image_code: str
+    text_code: str
+    metadata: dict[str, Any]
+
+
+class ActivateRequest(BaseModel):
+    """Which generation to serve."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    generation: int | None = Field(None, ge=1, description="the current one unless said")
 
 
 def decode_image(text: str) -> bytes:

@@ -1,0 +1,1 @@
+"""What an endpoint does, without Ray: requests, filters, coalescing, groups of shards, certificates."""
