@@ -46,6 +46,7 @@ FUNCTIONS = {
     "query": "xhash_ray.asking:ask",
     "bench hamming": "xhash_ray.benchmarks.hamming:bench_hamming",
     "bench billion": "xhash_ray.benchmarks.billion:bench_billion",
+    "bench serve": "xhash_ray.runtime.serve_benchmark:bench_serve",
     "bench evaluation": "xhash_ray.benchmarks.evaluation:bench_evaluation",
     "bench methods": "xhash_ray.benchmarks.methods:bench_methods",
     "bench training": "xhash_ray.runtime.benchmark:bench_training",

@@ -300,6 +300,24 @@ class BenchBillion:
 
 
 @dataclass(frozen=True)
+class BenchServe:
+    """`xhash bench serve`: the endpoint under load, beside a plain FastAPI and faiss server."""
+
+    codes: int = option("number of pairs", 4_000_000)
+    shards: int = option("shards of the index", 4)
+    bits: int = option("code length", 64)
+    k: int = option("hits wanted", 100)
+    requests: int = option("requests of one caller; many callers send four times as many", 500)
+    callers: int = option("callers at once", 64)
+    batch: int = option("queries of a batch request", 256)
+    batches: int = option("batch requests", 12)
+    rate: float | None = option("also an open loop of so many requests a second", None)
+    against: str = option("faiss or nobody", "faiss", choices=("faiss", "nobody"))
+    out: str = option("folder for the index; one that is there is used again", "${XHASH_BENCH:-/tmp/xhash-bench}/serve")
+    seed: int = option("of codes and queries", 1)
+
+
+@dataclass(frozen=True)
 class BenchEvaluation:
     """`xhash bench evaluation`: MAP@all in both directions beside the numpy loop of published code."""
 
@@ -399,6 +417,7 @@ VERBS: dict[str, type[Any]] = {
     "query": Query,
     "bench hamming": BenchHamming,
     "bench billion": BenchBillion,
+    "bench serve": BenchServe,
     "bench evaluation": BenchEvaluation,
     "bench methods": BenchMethods,
     "bench training": BenchTraining,

@@ -28,6 +28,7 @@ def render(verb: str, result: dict[str, Any]) -> str:
         "bench training": loops,
         "bench jdsh": epochs,
         "bench billion": billion,
+        "bench serve": servers,
         "bench rescoring": orders,
         "index info": index_info,
     }
@@ -165,6 +166,14 @@ def billion(result: dict[str, Any]) -> str:
     head = ["pairs", "directions", "machines", "GB of codes", "ms a scan", "machines for 100 ms"]
     known = facts({name: value for name, value in result.items() if name != "capacity"})
     return known + "\n\nComputed for machines like this one:\n\n" + table([head, *rows])
+
+
+def servers(result: dict[str, Any]) -> str:
+    """Servers under load, side by side."""
+    names = [name for name in result["rows"][0] if name != "server"]
+    rows = [[name.replace("_", " "), *(row[name] for row in result["rows"])] for name in names]
+    known = facts({name: value for name, value in result.items() if name != "rows"})
+    return known + "\n\n" + table([["", *(row["server"] for row in result["rows"])], *rows])
 
 
 def methods(result: dict[str, Any]) -> str:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 
 import numpy as np
 import pytest
+import ray
 import torch
+from ray import serve
 
 from tests.runtime.conftest import free_port
 from xhash_ray import options
@@ -161,3 +164,48 @@ def test_a_missing_index_is_said(run, tmp_path):
 
     with pytest.raises(BadInput, match="no generation"):
         start(options.Serve(index=str(tmp_path), port=free_port()))
+
+
+def test_the_client_asks_for_items_codes_and_batches(client, stored):
+    row = stored.slice(3, 1).to_pylist()[0]
+    assert client.item(row["id"])["text_code"] == row["text_code"].hex()
+    assert client.encode(text=row["caption"]) == row["text_code"].hex()
+    queries = [{"text": row["caption"], "k": 4}, {"id": row["id"], "target": "image", "filter": "split = 'query'"}]
+    together = client.search_batch(queries)
+    assert [found(answer) for answer in together] == [found(client.search(**query)) for query in queries]
+    assert {hit["metadata"]["split"] for hit in together[1]["hits"]} == {"query"}
+
+
+def killed(deployment: str) -> None:
+    """Kills the replicas of a deployment as a crash does."""
+    names = [each["name"] for each in ray.util.list_named_actors(all_namespaces=True)]
+    mine = [name for name in names if "SERVE_REPLICA" in name and deployment in name]
+    assert mine
+    for name in mine:
+        ray.kill(ray.get_actor(name, namespace="serve"), no_restart=True)
+
+
+def test_shards_in_processes_of_their_own_and_one_that_dies(run, url, stored):
+    from xhash_ray.runtime.serving import ServeArgs, build_app
+
+    serve.run(build_app(ServeArgs(index=run.index, processes=2)), name="two", route_prefix="/two")
+    try:
+        code = stored["text_code"][5].as_py()
+        with Client(f"{url}/two") as client:
+            full = found(client.search(code=code.hex(), target="image", k=300))
+            assert full == brute_force(stored, code, "image", 300)
+            killed("two#shards-1")
+            answers, deadline_s = [], time.monotonic() + 90
+            while time.monotonic() < deadline_s and not (answers and answers[-1]["complete"]):
+                answers.append(client.search(code=code.hex(), target="image", k=300, timeout_s=0.3))
+            assert answers[-1]["complete"], "it came back by itself"
+            for answer in answers:
+                if answer["complete"]:
+                    assert found(answer) == full
+                else:
+                    assert answer["missing_shards"] == [2, 3]
+                    assert found(answer)[: answer["certain"]] == full[: answer["certain"]]
+            killed("two#EncoderDeployment")
+            assert client.search(text="a red star", k=3, timeout_s=60)["complete"], "the next encoder answers"
+    finally:
+        serve.delete("two")
