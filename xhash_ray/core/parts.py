@@ -87,3 +87,15 @@ def best_of(found: Sequence[Hits], query: int, k: int) -> Candidates:
     kept = np.flatnonzero((distances <= kth) & (distances < scanning.ABSENT))
     order = kept[np.lexsort((rows[kept], numbers[kept], distances[kept]))]
     return Candidates(distances[order], numbers[order], rows[order])
+
+
+def contenders(found: Candidates, k: int) -> Candidates:
+    """Those that can still be among the first k when a part's rows are in the order that breaks ties.
+
+    All that are nearer than the last distance, and of each part as many of those at it as there are places left.
+    """
+    nearer = int(np.searchsorted(found.distances, found.distances.max(initial=0)))
+    tied_parts = found.parts[nearer:]  # ascending
+    rank = np.arange(len(tied_parts)) - np.searchsorted(tied_parts, tied_parts)
+    kept = np.concatenate([np.arange(nearer), nearer + np.flatnonzero(rank < k - nearer)])
+    return Candidates(*(each[kept] for each in found))

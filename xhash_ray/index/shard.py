@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from xhash_ray.core.parts import Candidates, search_parts
+from xhash_ray.core.parts import Candidates, contenders, search_parts
 from xhash_ray.core.rescoring import asymmetric_scores, cosine_scores
 from xhash_ray.core.topk import check_k
 from xhash_ray.errors import BadInput
@@ -88,8 +88,9 @@ class Shard:
         codes = [segment.codes[target] for segment in self.segments]
         shown = masks if masks is not None else [segment.live for segment in self.segments]
         found = search_parts(codes, queries, k, threads=threads, masks=shown)
-        if self.ids_are_many:
-            self.ask_for_ids(found, k)
+        if not self.ids_are_many:
+            return self.named_together(found, k)
+        self.ask_for_ids(found, k)
         return [self.named(candidates, k) for candidates in found]
 
     def ask_for_ids(self, found: Sequence[Candidates], k: int) -> None:
@@ -106,6 +107,23 @@ class Shard:
             for segment, mine in zip(self.segments, rows, strict=True):
                 if mine is not None:
                     ask(segment.ids, mine)
+
+    def named_together(self, found: Sequence[Candidates], k: int) -> list[list[Hit]]:
+        """The first k candidates of every query by (distance, id); ids of all queries are read at once."""
+        left = [contenders(each, k) for each in found]
+        parts, rows = (np.concatenate([each[field] for each in left]) for field in (1, 2))
+        names = np.empty(len(rows), dtype=object)
+        for part in np.unique(parts):
+            there = np.flatnonzero(parts == part)
+            names[there] = self.segments[part].ids.of(rows[there])
+        numbers = (np.asarray(self.starts)[parts] + rows).tolist()
+        answers, first = [], 0
+        for each in left:
+            mine = slice(first, first + len(each.rows))
+            ordered = sorted(zip(each.distances.tolist(), names[mine].tolist(), numbers[mine], strict=True))[:k]
+            answers.append([Hit(distance, name, self.number, row) for distance, name, row in ordered])
+            first = mine.stop
+        return answers
 
     def named(self, found: Candidates, k: int) -> list[Hit]:
         """The first k candidates by (distance, id): ids are read for those and few others.
