@@ -58,9 +58,14 @@ def start(options: Serve) -> dict[str, Any]:
         replicas=options.replicas,
         encoder_threads=threads,
         keys=options.keys,
+        direct_host=options.host,
+        direct_port=None if cluster.is_joined() else options.port,
     )
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
-    serve.start(http_options={"host": options.host, "port": options.port})
+    if cluster.is_joined():  # by the proxies that every node has; a cluster of our own needs none
+        serve.start(http_options={"host": options.host, "port": options.port})
+    else:
+        serve.start(proxy_location="Disabled")
     try:
         serve.run(build_app(args), name=APPLICATION, route_prefix="/")
     except RuntimeError as error:

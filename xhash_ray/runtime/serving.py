@@ -4,10 +4,14 @@
 """
 
 import asyncio
+import contextlib
+import socket
 import time
 from collections import OrderedDict
+from collections.abc import Iterator
 from typing import Any
 
+import uvicorn
 from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
 from ray.exceptions import RayError
@@ -41,6 +45,8 @@ class ServeArgs(BaseModel):
     replicas: int = Field(1, ge=1)
     encoder_threads: int = Field(2, ge=1)
     keys: str | None = None
+    direct_host: str = "127.0.0.1"
+    direct_port: int | None = Field(None, ge=1, le=65535)
 
 
 def build_app(args: ServeArgs) -> serve.Application:
@@ -57,7 +63,7 @@ def build_app(args: ServeArgs) -> serve.Application:
         for part in range(args.processes)
     ]
     bound_encoder = encoder.bind(args.pretrained, args.encoder_threads)
-    return gateway.bind(served.uri, args.keys, bound_encoder, *groups)
+    return gateway.bind(served.uri, args.keys, (args.direct_host, args.direct_port), bound_encoder, *groups)
 
 
 def deployments() -> tuple[Any, Any, Any]:
@@ -171,16 +177,49 @@ class DeployedEncoder(Encoder):
 api = http.http_api()
 
 
+class DirectServer(uvicorn.Server):
+    """A server that leaves signals to Serve."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Captures none."""
+        yield
+
+
+async def listening(host: str, port: int) -> "asyncio.Task[None]":
+    """Answers HTTP on a port of its own: Serve's proxy would cost more than the search.
+
+    Raises:
+        XhashError: when nothing can listen there.
+    """
+    try:
+        door = socket.create_server((host, port))
+    except OSError as error:
+        raise XhashError(f"listening on {host}:{port}", error.strerror or str(error), "Choose another port") from None
+    server = DirectServer(uvicorn.Config(http.http_api(), log_level="error", access_log=False))
+    task = asyncio.get_running_loop().create_task(server.serve(sockets=[door]))
+    while not (server.started or task.done()):
+        await asyncio.sleep(0.02)
+    return task
+
+
 @serve.deployment(max_ongoing_requests=1024, ray_actor_options={"num_cpus": 0.25})
 @serve.ingress(api)
 class GatewayDeployment:
     """The HTTP endpoint; it is ready when every shard and the encoder are."""
 
     async def __init__(  # type: ignore[misc]  # Serve awaits it
-        self, uri: str, keys: str | None, encoder: DeploymentHandle, *groups: DeploymentHandle
+        self,
+        uri: str,
+        keys: str | None,
+        direct: tuple[str, int | None],
+        encoder: DeploymentHandle,
+        *groups: DeploymentHandle,
     ) -> None:
         backends: list[Backend] = [Deployed(handle) for handle in groups] or [InProcess(GroupServer(uri))]
         router = Router(uri, backends)
         gateway = Gateway(router, DeployedEncoder(encoder), Keys(keys), telemetry.RayMetrics())
         await gateway.activate(None)
+        if direct[1] is not None:
+            self.direct = await listening(direct[0], direct[1])
         http.door.opened = gateway  # by its module: Serve copies this class, and whatever it names otherwise
