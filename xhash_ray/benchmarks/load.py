@@ -52,7 +52,15 @@ class Connection:
         self.writer: asyncio.StreamWriter | None = None
 
     async def ask(self, request: bytes) -> int:
-        """Sends a request and reads its answer; returns the status."""
+        """Sends a request and reads its answer; returns the status, 0 where the connection broke."""
+        try:
+            return await self.asked(request)
+        except (OSError, asyncio.IncompleteReadError):
+            self.close()
+            return 0
+
+    async def asked(self, request: bytes) -> int:
+        """`ask`, which raises where the connection breaks."""
         if self.reader is None or self.writer is None:
             self.reader, self.writer = await asyncio.open_connection(self.host, self.port)
         self.writer.write(request)
