@@ -34,6 +34,12 @@ def check_port(host: str, port: int) -> None:
             ) from None
 
 
+def unused_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
 def start(options: Serve) -> dict[str, Any]:
     """Brings the endpoint up on the connected cluster and waits until it answers.
 
@@ -65,7 +71,8 @@ def start(options: Serve) -> dict[str, Any]:
     if cluster.is_joined():  # by the proxies that every node has; a cluster of our own needs none
         serve.start(http_options={"host": options.host, "port": options.port})
     else:
-        serve.start(proxy_location="Disabled")
+        # Serve starts its proxy even where it is told not to: it gets a port that nobody else wants.
+        serve.start(http_options={"host": "127.0.0.1", "port": unused_port()})
     try:
         serve.run(build_app(args), name=APPLICATION, route_prefix="/")
     except RuntimeError as error:
