@@ -62,7 +62,7 @@ def test_the_prefix_that_is_certified_is_that_of_the_full_answer(tmp_path_factor
     parts = [group.search(Kind("image", k), [query.tobytes()])[0] for group in loaded]
     full = merge_answers(parts, k).hits
     for missing in range(shards):
-        bound = least_distance(loaded[missing].summaries()["image"], query)
+        bound = least_distance(loaded[missing].summaries["image"], query)
         assert all(distance >= bound for distance, _ in parts[missing].hits)
         short = merge_answers([part for number, part in enumerate(parts) if number != missing], k).hits
         proven = certain([distance for distance, _ in short], [bound])
@@ -93,7 +93,7 @@ def test_filters_are_refused_with_a_reason_and_kept_when_they_are_good(tmp_path)
         group.search(Kind("image", 3, "nmber = 1"), [b"\0\0"])
     for low in range(40):
         group.search(Kind("image", 3, f"number >= {low}"), [b"\0\0"])
-    assert len(group.filters) == 32
+    assert len(group.filters.values) == 32
 
 
 def test_shards_are_dealt_evenly():

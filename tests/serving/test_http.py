@@ -158,7 +158,7 @@ def test_a_swap_waits_for_all_groups_and_mixes_nothing(served, tmp_path, model):
     life.delete(IndexDelete(index=served.index, ids=("pair-0",)))
     served.post("/v1/admin/activate", json={}, headers=admin)
     assert len(ask(served, code="0102", k=100)["hits"]) == 59
-    assert all(len(backend.server.holder.groups) <= 2 for backend in served.backends)
+    assert all(len(backend.server.holder.groups.values) <= 2 for backend in served.backends)
 
 
 def test_a_generation_that_cannot_be_loaded_leaves_the_old_one(served):
@@ -241,3 +241,25 @@ def test_before_a_generation_is_loaded_nobody_is_answered():
         assert client.get("/healthz").status_code == 200
         for path in ("/readyz", "/v1/index"):
             assert client.get(path).status_code == 503
+
+
+def test_a_swap_between_encoding_and_searching_mixes_no_generations(served, tmp_path, model, monkeypatch):  # noqa: F811
+    more = codes_at(tmp_path / "more", rows_of(40, 60, 1), model.fingerprint)
+    life.add(IndexAdd(index=served.index, codes=more))
+    encode = served.gateway.encoder.encode
+
+    async def swapping(*given):
+        monkeypatch.setattr(served.gateway.encoder, "encode", encode)
+        await served.gateway.activate(None)
+        return await encode(*given)
+
+    monkeypatch.setattr(served.gateway.encoder, "encode", swapping)
+    answer = ask(served, text="0102", k=100)
+    assert (answer["generation"], len(answer["hits"])) == (1, 40), "it ends in the generation that it began in"
+    assert ask(served, text="0102", k=100)["generation"] == 2
+
+
+def test_a_pair_whose_group_is_lost_can_be_asked_for_again(served):
+    for backend in served.backends:
+        backend.lost = True
+    assert served.get("/v1/items/pair-7").status_code == 503

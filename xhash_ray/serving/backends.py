@@ -47,7 +47,7 @@ class GroupServer:
 
     def prepare(self, generation: int) -> dict[str, Summary]:
         """Loads a generation; returns where its codes lie."""
-        return self.holder.group(generation).summaries()
+        return self.holder.group(generation).summaries
 
     def search(self, generation: int, kind: Kind, codes: Sequence[bytes]) -> list[Answer]:
         """The answers to queries of one kind."""

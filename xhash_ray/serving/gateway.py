@@ -58,13 +58,13 @@ class Gateway:
         return await self.router.activate(chosen)
 
     async def search(self, request: SearchRequest) -> dict[str, Any]:
-        """The k stored pairs nearest to a query, as `SearchAnswer` has it."""
-        started_s = time.perf_counter()
+        """The k stored pairs nearest to a query, as `SearchAnswer` has it; encoded and searched in one generation."""
+        started_s, served = time.perf_counter(), self.router.ready()
         deadline_s = time.monotonic() + request.timeout_s
         try:
-            code = await self.code_of(request, deadline_s)
+            code = await self.code_of(request, served, deadline_s)
             encoded_s = time.perf_counter()
-            merged = await self.router.search(kind_of(request), code, deadline_s)
+            merged = await self.router.search(served, kind_of(request), code, deadline_s)
         except (BadInput, Overloaded):
             self.metrics.refused()
             raise
@@ -72,16 +72,16 @@ class Gateway:
 
     async def search_batch(self, requests: list[SearchRequest]) -> list[dict[str, Any]]:
         """Answers of several queries; those of one kind share a scan."""
-        started_s = time.perf_counter()
+        started_s, served = time.perf_counter(), self.router.ready()
         deadline_s = time.monotonic() + max(request.timeout_s for request in requests)
-        codes = await asyncio.gather(*(self.code_of(request, deadline_s) for request in requests))
+        codes = await asyncio.gather(*(self.code_of(request, served, deadline_s) for request in requests))
         encoded_s = time.perf_counter()
         by_kind: dict[Kind, list[int]] = {}
         for place, request in enumerate(requests):
             by_kind.setdefault(kind_of(request), []).append(place)
         answers: dict[int, Merged] = {}
         for kind, mine in by_kind.items():
-            found = await self.router.search_together(kind, [codes[place] for place in mine], deadline_s)
+            found = await self.router.search_together(served, kind, [codes[place] for place in mine], deadline_s)
             answers |= dict(zip(mine, found, strict=True))
         return [self.answered(request, answers[place], started_s, encoded_s) for place, request in enumerate(requests)]
 
@@ -89,7 +89,7 @@ class Gateway:
         """An answer in full.
 
         Raises:
-            XhashError: when shards are missing that the request insists on.
+            Overloaded: when shards are missing that the request insists on.
         """
         if merged.missing and request.require_complete:
             found = f"shards {', '.join(map(str, merged.missing))} do not answer"
@@ -99,8 +99,9 @@ class Gateway:
         self.metrics.searched(request.kind(), seconds)
         answer, generation = merged.answer, merged.served.generation
         hits: list[dict[str, Any]] = [{"id": name, "distance": distance} for distance, name in answer.hits]
-        for hit, metadata in zip(hits, answer.metadata, strict=False):
-            hit["metadata"] = metadata
+        if request.metadata:
+            for hit, metadata in zip(hits, answer.metadata, strict=True):
+                hit["metadata"] = metadata
         return {
             "hits": hits,
             "kth_distance": answer.hits[-1][0] if answer.hits else None,
@@ -116,13 +117,13 @@ class Gateway:
             "timings_ms": {part: round(value * 1e3, 3) for part, value in seconds.items()},
         }
 
-    async def code_of(self, request: SearchRequest, deadline_s: float) -> bytes:
-        """The packed code of a query."""
-        kind, generation = request.kind(), self.router.ready().generation
+    async def code_of(self, request: SearchRequest, served: Served, deadline_s: float) -> bytes:
+        """The packed code of a query, uint8 [bits / 8] as bytes, by the model of what is served."""
+        kind, generation = request.kind(), served.generation
         if kind == "code":
             return decode_code(request.code or "", generation.bits)
         if kind == "id":
-            item = await self.router.item(request.id or "", deadline_s)
+            item = await self.router.item(served, request.id or "", deadline_s)
             return bytes.fromhex(item[f"{request.modality()}_code"])
         content: Any = decode_image(request.image) if request.image is not None else request.text or request.vector
         wanted = "" if content is None else content

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -18,6 +17,7 @@ from xhash_ray.index.shard import Hit, load_shards
 from xhash_ray.progress import Progress
 from xhash_ray.serving.certificates import Summary, summarise
 from xhash_ray.serving.filters import parse_filter, rows_passing
+from xhash_ray.serving.kept import Kept
 
 KEPT_FILTERS = 32
 KEPT_GENERATIONS = 2
@@ -72,8 +72,7 @@ class Group:
         self.bits, self.numbers, self.threads = generation.bits, tuple(numbers), threads
         progress = Progress(f"shards {', '.join(map(str, numbers))}")
         self.shard = load_shards(generation, numbers, progress=progress)
-        self.filters: OrderedDict[str, list[np.ndarray]] = OrderedDict()
-        self.lock = threading.Lock()
+        self.filters: Kept[str, list[np.ndarray]] = Kept(KEPT_FILTERS)
 
     @property
     def schema(self) -> pa.Schema:
@@ -117,15 +116,13 @@ class Group:
         live = [segment.live for segment in self.shard.segments]
         if text is None or not live:
             return live
-        with self.lock:
-            if text not in self.filters:
-                expression = parse_filter(text, self.schema)
-                self.filters[text] = [rows_passing(segment.table, expression) for segment in self.shard.segments]
-            self.filters.move_to_end(text)
-            if len(self.filters) > KEPT_FILTERS:
-                self.filters.popitem(last=False)
-            passing = self.filters[text]
+        passing = self.filters.get(text, lambda: self.passing(text))
         return [mask if alive is None else mask & alive for mask, alive in zip(passing, live, strict=True)]
+
+    def passing(self, text: str) -> list[np.ndarray]:
+        """bool [rows] of every segment: for which rows a filter holds."""
+        expression = parse_filter(text, self.schema)
+        return [rows_passing(segment.table, expression) for segment in self.shard.segments]
 
     def item(self, identity: str) -> dict[str, Any] | None:
         """Codes in hexadecimal and metadata of a pair; None when it is not here."""
@@ -135,6 +132,7 @@ class Group:
         codes = {f"{each}_code": self.shard.code(row, each).tobytes().hex() for each in MODALITIES}
         return {"id": identity, **codes, "metadata": self.shard.rows([row])[0]}
 
+    @functools.cached_property
     def summaries(self) -> dict[str, Summary]:
         """Where the codes of each modality lie, for certificates."""
         segments = self.shard.segments
@@ -153,27 +151,20 @@ class Holder:
 
     def __init__(self, uri: str, part: int = 0, parts: int = 1, threads: int | None = None) -> None:
         self.uri, self.part, self.parts, self.threads = uri, part, parts, threads
-        self.groups: OrderedDict[int, Group] = OrderedDict()
-        self.lock = threading.Lock()
+        self.groups: Kept[int, Group] = Kept(KEPT_GENERATIONS)
 
     def group(self, generation: int) -> Group:
-        """The group in a generation, loaded where it is not there; of more than two the oldest is let go.
+        """The group in a generation, loaded where it is not there.
 
         Raises:
             BadInput: for a generation that does not exist, or lacks a file.
             Mismatch: for one whose files are not what it says.
         """
-        found = self.groups.get(generation)
-        if found is not None:
-            return found
-        with self.lock:
-            if generation not in self.groups:
-                while len(self.groups) >= KEPT_GENERATIONS:
-                    self.groups.popitem(last=False)
-                chosen = read(self.uri, generation)
-                numbers = shards_of_groups(chosen.shards, self.parts)[self.part]
-                self.groups[generation] = Group(chosen, numbers, self.threads)
-            return self.groups[generation]
+        return self.groups.get(generation, lambda: self.loaded(read(self.uri, generation)))
+
+    def loaded(self, generation: Generation) -> Group:
+        """The group in a generation, read from storage."""
+        return Group(generation, shards_of_groups(generation.shards, self.parts)[self.part], self.threads)
 
 
 def shards_of_groups(shards: int, groups: int) -> list[list[int]]:
@@ -188,10 +179,10 @@ def merge_answers(parts: Sequence[Answer], k: int) -> Answer:
     metadata = [parts[number].metadata[place] for _, place, number in whole if parts[number].metadata]
     if any(part.at_kth is None for part in parts) or not hits:
         return Answer(hits, metadata, None)
-    return Answer(hits, metadata, sum(count_at(part, hits[-1][0], k) for part in parts))
+    return Answer(hits, metadata, sum(count_at(part, hits[-1][0]) for part in parts))
 
 
-def count_at(part: Answer, kth: int, k: int) -> int:
+def count_at(part: Answer, kth: int) -> int:
     """How many of a group's codes lie at the k-th distance of all: its last is counted, what is nearer is listed."""
     if part.hits and part.hits[-1][0] == kth:
         return part.at_kth or 0

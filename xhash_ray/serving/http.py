@@ -94,17 +94,18 @@ async def search_batch(body: BatchRequest) -> Response:
 @routes.post("/v1/encode", response_model=EncodeAnswer, dependencies=READING)
 async def encode(body: SearchRequest) -> Response:
     """The code of a query."""
-    generation = door.gateway.router.ready().generation
-    code = await door.gateway.code_of(body, time.monotonic() + body.timeout_s)
-    fingerprint = generation.facts["model_fingerprint"]
-    return plain({"code": code.hex(), "bits": generation.bits, "model_fingerprint": fingerprint})
+    served = door.gateway.router.ready()
+    code = await door.gateway.code_of(body, served, time.monotonic() + body.timeout_s)
+    fingerprint = served.generation.facts["model_fingerprint"]
+    return plain({"code": code.hex(), "bits": served.generation.bits, "model_fingerprint": fingerprint})
 
 
 @routes.get("/v1/items/{identity:path}", response_model=Item, dependencies=READING)
 async def item(identity: str) -> Response:
     """A stored pair."""
     try:
-        return plain(await door.gateway.router.item(identity, time.monotonic() + ITEM_TIMEOUT_S))
+        router = door.gateway.router
+        return plain(await router.item(router.ready(), identity, time.monotonic() + ITEM_TIMEOUT_S))
     except BadInput as error:
         return refusal(error, NOT_FOUND)
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xhash_ray.errors import BadInput, XhashError
+from xhash_ray.errors import BadInput, Overloaded, XhashError
 from xhash_ray.index.generations import Generation, current, read
 from xhash_ray.serving.backends import Backend, Lost
 from xhash_ray.serving.certificates import Summary, certain, least_distance
@@ -101,27 +101,27 @@ class Router:
         """What is served.
 
         Raises:
-            XhashError: while nothing is.
+            Overloaded: while nothing is.
         """
         if self.served is None:
-            raise XhashError("a search", "no generation is loaded yet", "Ask again when /readyz says so")
+            raise Overloaded("a search", "no generation is loaded yet", "Ask again when /readyz says so")
         return self.served
 
-    async def search(self, kind: Kind, code: bytes, deadline_s: float) -> Merged:
-        """One query, which shares a scan with others that wait.
+    async def search(self, served: Served, kind: Kind, code: bytes, deadline_s: float) -> Merged:
+        """One query of what was served when it came, which shares a scan with others that wait.
 
         Raises:
             Overloaded: when too many wait, or the deadline passes before its turn.
             BadInput: for a filter that is none.
         """
-        served = self.ready()
         key = (served.generation.number, kind)
         merged: Merged = await self.coalescer.ask(key, (code, deadline_s, served), deadline_s)
         return merged
 
-    async def search_together(self, kind: Kind, codes: Sequence[bytes], deadline_s: float) -> list[Merged]:
+    async def search_together(
+        self, served: Served, kind: Kind, codes: Sequence[bytes], deadline_s: float
+    ) -> list[Merged]:
         """A batch of one kind, scanned at once."""
-        served = self.ready()
         return await self.search_kind((served.generation.number, kind), [(code, deadline_s, served) for code in codes])
 
     async def search_kind(self, key: Any, queries: Sequence[tuple[bytes, float, Served]]) -> list[Merged]:
@@ -146,22 +146,24 @@ class Router:
         missing = [shard for number in lost for shard in dealt[number]]
         return Merged(answer, missing, certain([distance for distance, _ in answer.hits], bounds), served)
 
-    async def item(self, identity: str, deadline_s: float) -> dict[str, Any]:
+    async def item(self, served: Served, identity: str, deadline_s: float) -> dict[str, Any]:
         """A stored pair.
 
         Raises:
             BadInput: for an id that no shard holds.
-            XhashError: when the shard that might hold it does not answer.
+            Overloaded: when the shard that might hold it does not answer.
         """
-        number = self.ready().generation.number
+        number = served.generation.number
         calls = (backend.call("item", deadline_s, number, identity) for backend in self.backends)
         found = await asyncio.gather(*calls, return_exceptions=True)
         for part in found:
             if isinstance(part, dict):
                 return part
         for part in found:
+            if isinstance(part, Lost):
+                raise Overloaded(f"the pair '{identity[:200]}'", "a group of shards does not answer", "Ask again")
             if isinstance(part, BaseException):
-                raise part if isinstance(part, XhashError) else unready(number, part)
+                raise part
         raise BadInput(f"the pair '{identity[:200]}'", "not in this index", "Check the id")
 
 

@@ -1,0 +1,33 @@
+"""The few things lately used that are worth their memory: generations, models, filters."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
+
+
+class Kept(Generic[Key, Value]):
+    """Values by key, made when they are first asked for; of more than `most` the one longest unused is let go.
+
+    One thread makes a value at a time, and room is made before: there are never more than `most`.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.values: OrderedDict[Key, Value] = OrderedDict()
+        self.lock = threading.Lock()
+
+    def get(self, key: Key, make: Callable[[], Value]) -> Value:
+        """The value of a key. Raises what `make` raises; nothing is kept then."""
+        with self.lock:
+            if key not in self.values:
+                while len(self.values) >= self.most:
+                    self.values.popitem(last=False)
+                self.values[key] = make()
+            self.values.move_to_end(key)
+            return self.values[key]
