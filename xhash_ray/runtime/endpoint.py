@@ -71,7 +71,8 @@ def start(options: Serve) -> dict[str, Any]:
     if cluster.is_joined():  # by the proxies that every node has; a cluster of our own needs none
         serve.start(http_options={"host": options.host, "port": options.port})
     else:
-        # Serve starts its proxy even where it is told not to: it gets a port that nobody else wants.
+        # With direct ingress, Serve 2.60 starts a proxy on the head whatever proxy_location says
+        # (serve/_private/controller.py): it gets a port that nobody else wants.
         serve.start(http_options={"host": "127.0.0.1", "port": unused_port()})
     try:
         serve.run(build_app(args), name=APPLICATION, route_prefix="/")

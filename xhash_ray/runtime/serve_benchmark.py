@@ -7,7 +7,6 @@ import importlib.util
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -35,6 +34,7 @@ from xhash_ray.methods.base import Shape
 from xhash_ray.options import BenchServe
 from xhash_ray.progress import Progress
 from xhash_ray.runtime import cluster
+from xhash_ray.runtime.endpoint import unused_port
 from xhash_ray.storage.artefact import write_artefact
 from xhash_ray.storage.codes import from_array
 
@@ -117,7 +117,7 @@ def kernel_rate(codes: np.ndarray, queries: np.ndarray, options: BenchServe) -> 
 @contextmanager
 def our_server(folder: Path) -> Iterator[str]:
     """`xhash serve` in a process of its own."""
-    port = free_port()
+    port = unused_port()
     with process([sys.executable, "-m", "xhash_ray.cli", "serve", "--index", str(folder), "--port", str(port)]):
         yield f"http://127.0.0.1:{port}"
 
@@ -125,7 +125,7 @@ def our_server(folder: Path) -> Iterator[str]:
 @contextmanager
 def plain_server(folder: Path) -> Iterator[str]:
     """The server to be beaten, likewise."""
-    port, threads = free_port(), str(cluster.physical_cores())
+    port, threads = unused_port(), str(cluster.physical_cores())
     command = [sys.executable, "-m", "xhash_ray.benchmarks.plain_server", str(folder / "codes.npy"), str(port), threads]
     with process(command):
         yield f"http://127.0.0.1:{port}"
@@ -144,13 +144,6 @@ def process(command: Sequence[str]) -> Iterator[None]:
         except subprocess.TimeoutExpired:
             os.killpg(started.pid, signal.SIGKILL)
             started.wait(10)
-
-
-def free_port() -> int:
-    """A port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def ready(url: str) -> float:

@@ -7,24 +7,24 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import uvicorn
 from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
-from xhash_ray.errors import XhashError
+from xhash_ray.errors import Overloaded, XhashError
 from xhash_ray.index import generations
 from xhash_ray.runtime import telemetry
 from xhash_ray.runtime.query_encoder import QueryEncoder
 from xhash_ray.serving import http
 from xhash_ray.serving.backends import Backend, GroupServer, InProcess, Lost, raised
 from xhash_ray.serving.gateway import Encoder, Gateway
+from xhash_ray.serving.kept import Kept
 from xhash_ray.serving.keys import Keys
 from xhash_ray.serving.router import Router
 from xhash_ray.storage import uri as places
@@ -87,22 +87,38 @@ class ShardsDeployment:
             return error
 
 
+async def answered(call: Callable[[], Any], deadline_s: float) -> Any:
+    """What a deployment answers: where a replica dies it is another one's turn, until the deadline.
+
+    Args:
+        call: Asks it, once.
+        deadline_s: On the clock of time.monotonic.
+
+    Raises:
+        Lost: when nobody answers in time.
+        XhashError: what was answered; RayTaskError: an error of ours in the replica, which asking again does not mend.
+    """
+    while True:
+        left_s = max(0.001, deadline_s - time.monotonic())
+        try:
+            return raised(await asyncio.wait_for(call(), left_s))
+        except RayTaskError:
+            raise
+        except UNAVAILABLE as error:
+            if time.monotonic() + PAUSE_S >= deadline_s:
+                raise Lost(str(error).splitlines()[0][:200] if str(error) else type(error).__name__) from None
+            await asyncio.sleep(PAUSE_S)
+
+
 class Deployed:
-    """A backend behind a handle: where a replica dies it is another one's turn, until the deadline."""
+    """A backend behind a handle."""
 
     def __init__(self, handle: DeploymentHandle) -> None:
         self.handle = handle
 
     async def call(self, method: str, deadline_s: float, *arguments: Any) -> Any:
         """See `Backend`."""
-        while True:
-            left_s = max(0.001, deadline_s - time.monotonic())
-            try:
-                return raised(await asyncio.wait_for(self.handle.call.remote(method, *arguments), left_s))
-            except UNAVAILABLE as error:
-                if time.monotonic() + PAUSE_S >= deadline_s:
-                    raise Lost(str(error).splitlines()[0] if str(error) else type(error).__name__) from None
-                await asyncio.sleep(PAUSE_S)
+        return await answered(lambda: self.handle.call.remote(method, *arguments), deadline_s)
 
 
 @serve.deployment(max_ongoing_requests=64, ray_actor_options={"num_cpus": 0.5})
@@ -111,7 +127,7 @@ class EncoderDeployment:
 
     def __init__(self, pretrained: str | None, threads: int) -> None:
         self.pretrained, self.threads = pretrained, threads
-        self.encoders: OrderedDict[str, QueryEncoder] = OrderedDict()
+        self.encoders: Kept[str, QueryEncoder] = Kept(KEPT_ENCODERS)
 
     def prepare(self, model_uri: str, fingerprint: str) -> XhashError | None:
         """Loads a model; the one before it stays for queries under way."""
@@ -127,15 +143,15 @@ class EncoderDeployment:
         Raises:
             XhashError: when the folder holds another model.
         """
-        if fingerprint not in self.encoders:
-            made = QueryEncoder(model_uri, self.pretrained, self.threads)
-            if made.facts["fingerprint"] != fingerprint:
-                found = f"{model_uri} holds model {made.facts['fingerprint'][:12]}"
-                raise XhashError(f"model {fingerprint[:12]}", found, "Restore the index, or build it again")
-            while len(self.encoders) >= KEPT_ENCODERS:
-                self.encoders.popitem(last=False)
-            self.encoders[fingerprint] = made
-        return self.encoders[fingerprint]
+        return self.encoders.get(fingerprint, lambda: self.loaded(model_uri, fingerprint))
+
+    def loaded(self, model_uri: str, fingerprint: str) -> QueryEncoder:
+        """The encoder of a model, read from storage. Errors as of `encoder`."""
+        made = QueryEncoder(model_uri, self.pretrained, self.threads)
+        if made.facts["fingerprint"] != fingerprint:
+            found = f"{model_uri} holds model {made.facts['fingerprint'][:12]}"
+            raise XhashError(f"model {fingerprint[:12]}", found, "Restore the index, or build it again")
+        return made
 
     def encode(self, model_uri: str, fingerprint: str, kind: str, content: Any, modality: str) -> bytes | XhashError:
         """The code of a text, an image or a feature, or the error that says why there is none."""
@@ -162,16 +178,11 @@ class DeployedEncoder(Encoder):
         self, model_uri: str, fingerprint: str, kind: str, content: Any, modality: str, deadline_s: float
     ) -> bytes:
         """See `Encoder`."""
-        while True:
-            left_s = max(0.001, deadline_s - time.monotonic())
-            call = self.handle.encode.remote(model_uri, fingerprint, kind, content, modality)
-            try:
-                return bytes(raised(await asyncio.wait_for(call, left_s)))
-            except UNAVAILABLE as error:
-                if time.monotonic() + PAUSE_S >= deadline_s:
-                    found = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-                    raise XhashError(f"encoding a {kind} query", found, "Ask again") from None
-                await asyncio.sleep(PAUSE_S)
+        asked = (model_uri, fingerprint, kind, content, modality)
+        try:
+            return bytes(await answered(lambda: self.handle.encode.remote(*asked), deadline_s))
+        except Lost as error:
+            raise Overloaded(f"encoding a {kind} query", str(error), "Ask again") from None
 
 
 api = http.http_api()
@@ -193,13 +204,15 @@ async def listening(host: str, port: int) -> "asyncio.Task[None]":
         XhashError: when nothing can listen there.
     """
     try:
-        door = socket.create_server((host, port))
+        listener = socket.create_server((host, port))
     except OSError as error:
         raise XhashError(f"listening on {host}:{port}", error.strerror or str(error), "Choose another port") from None
     server = DirectServer(uvicorn.Config(http.http_api(), log_level="error", access_log=False))
-    task = asyncio.get_running_loop().create_task(server.serve(sockets=[door]))
+    task = asyncio.get_running_loop().create_task(server.serve(sockets=[listener]))
     while not (server.started or task.done()):
         await asyncio.sleep(0.02)
+    if not server.started:
+        raise XhashError(f"listening on {host}:{port}", "the server ended at once", "See the gateway's log")
     return task
 
 
