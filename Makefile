@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup demo test lint bench proto clean
 
 help:
 	@echo "make demo    corpus, CLIP, hash functions, index, endpoint, answers: a few minutes on a laptop"
 	@echo "make test    lint, types, and every test"
 	@echo "make lint    ruff and mypy only"
 	@echo "make bench   the measured commands"
+	@echo "make proto   compiles serving/wire/search.proto"
 	@echo "make setup   only the virtual environment"
 
 setup: $(VENV)/.installed
@@ -39,6 +40,10 @@ bench: setup
 	$(BIN)/xhash bench hamming --codes 1e7 --bits 128 --queries 1,64 --distribution clustered --against faiss
 	$(BIN)/xhash bench evaluation
 	$(BIN)/xhash bench training --pairs 100000 --epochs 2
+
+proto: setup
+	$(BIN)/python -m grpc_tools.protoc -I xhash_ray/serving/wire --include_imports \
+		--descriptor_set_out=xhash_ray/serving/wire/search.binpb xhash_ray/serving/wire/search.proto
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

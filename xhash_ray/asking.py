@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,9 @@ def ask(options: Query) -> dict[str, Any]:
         raise BadOption("xhash query", f"{found} given", "Give exactly one of --text, --image, --id")
     if options.image is not None:
         given["image"] = read_image(options.image)
+    given["target"] = options.target
     with Client(options.url, options.timeout_s) as client:
-        return client.search(k=options.k, target=options.target, **given)
+        return asdict(client.search(k=options.k, **given))
 
 
 def read_image(path: str) -> bytes:

@@ -248,7 +248,14 @@ class Serve:
     pretrained: str | None = option("CLIP weights, where they lie elsewhere than when they were extracted with", None)
     processes: int = option("processes that hold the shards; 0: the gateway holds them all, without a hop", 0)
     replicas: int = option("copies of each of those processes", 1)
+    gateways: int = option("copies of the gateway, on clusters that were joined", 1)
+    encoders: int = option("copies of the query encoder", 1)
+    encoder_gpus: float = option("GPUs of each, or a part of one", 0.0)
+    images: str | None = option("corpus whose images the web page shows", None)
+    grpc_port: int | None = option("gRPC port, none by default", None)
     keys: str | None = option("local file of API keys, see serving/keys.py; none: whoever reaches it may search", None)
+    tls_certificate: str | None = option("local PEM file, for HTTPS and gRPC over TLS on a cluster of its own", None)
+    tls_key: str | None = option("local PEM file of its private key", None)
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ def brute_force(stored, code: bytes, target: str, k: int) -> list[tuple[int, str
 
 
 def found(answer) -> list[tuple[int, str]]:
-    return [(hit["distance"], hit["id"]) for hit in answer["hits"]]
+    return [(hit.distance, hit.id) for hit in answer.hits]
 
 
 @pytest.mark.parametrize("row", [0, 100, 259])
@@ -62,13 +62,13 @@ def test_code_queries_answer_like_brute_force(client, stored, row, target):
     code = stored["text_code"][row].as_py()
     answer = client.search(code=code.hex(), target=target, k=50)
     assert found(answer) == brute_force(stored, code, target, 50)
-    assert answer["kth_distance"] == answer["hits"][-1]["distance"]
+    assert answer.kth_distance == answer.hits[-1].distance
 
 
 def test_a_text_finds_what_its_stored_code_finds(client, stored):
     row = 17
     answer = client.search(text=stored["caption"][row].as_py(), k=20)
-    assert answer["target"] == "image"
+    assert answer.target == "image"
     assert found(answer) == brute_force(stored, stored["text_code"][row].as_py(), "image", 20)
 
 
@@ -76,7 +76,7 @@ def test_an_image_finds_what_its_stored_code_finds(client, stored, run):
     corpus = {row["id"]: row for row in tables.read_table(tables.open_tables(run.corpus, "corpus")).to_pylist()}
     row = 23
     answer = client.search(image=corpus[stored["id"][row].as_py()]["image"], k=20)
-    assert answer["target"] == "text"
+    assert answer.target == "text"
     assert found(answer) == brute_force(stored, stored["image_code"][row].as_py(), "text", 20)
 
 
@@ -92,13 +92,13 @@ def test_an_id_finds_what_its_code_finds_with_metadata(client, stored):
     answer = client.search(id=stored["id"][row].as_py(), target="image", k=5)
     assert found(answer) == brute_force(stored, stored["image_code"][row].as_py(), "image", 5)
     captions = dict(zip(stored["id"].to_pylist(), stored["caption"].to_pylist(), strict=True))
-    for hit in answer["hits"]:
-        assert hit["metadata"]["caption"] == captions[hit["id"]]
+    for hit in answer.hits:
+        assert hit.metadata["caption"] == captions[hit.id]
 
 
 def test_more_hits_than_pairs_gives_all_pairs(client, stored):
     answer = client.search(code=stored["text_code"][0].as_py().hex(), target="image", k=9999)
-    assert len(answer["hits"]) == stored.num_rows
+    assert len(answer.hits) == stored.num_rows
 
 
 @pytest.mark.parametrize(
@@ -168,12 +168,12 @@ def test_a_missing_index_is_said(run, tmp_path):
 
 def test_the_client_asks_for_items_codes_and_batches(client, stored):
     row = stored.slice(3, 1).to_pylist()[0]
-    assert client.item(row["id"])["text_code"] == row["text_code"].hex()
-    assert client.encode(text=row["caption"]) == row["text_code"].hex()
+    assert client.item(row["id"]).text_code == row["text_code"].hex()
+    assert client.encode(text=row["caption"]).code == row["text_code"].hex()
     queries = [{"text": row["caption"], "k": 4}, {"id": row["id"], "target": "image", "filter": "split = 'query'"}]
     together = client.search_batch(queries)
     assert [found(answer) for answer in together] == [found(client.search(**query)) for query in queries]
-    assert {hit["metadata"]["split"] for hit in together[1]["hits"]} == {"query"}
+    assert {hit.metadata["split"] for hit in together[1].hits} == {"query"}
 
 
 def killed(deployment: str) -> None:
@@ -196,16 +196,16 @@ def test_shards_in_processes_of_their_own_and_one_that_dies(run, url, stored):
             assert full == brute_force(stored, code, "image", 300)
             killed("two#shards-1")
             answers, deadline_s = [], time.monotonic() + 90
-            while time.monotonic() < deadline_s and not (answers and answers[-1]["complete"]):
+            while time.monotonic() < deadline_s and not (answers and answers[-1].complete):
                 answers.append(client.search(code=code.hex(), target="image", k=300, timeout_s=0.3))
-            assert answers[-1]["complete"], "it came back by itself"
+            assert answers[-1].complete, "it came back by itself"
             for answer in answers:
-                if answer["complete"]:
+                if answer.complete:
                     assert found(answer) == full
                 else:
-                    assert answer["missing_shards"] == [2, 3]
-                    assert found(answer)[: answer["certain"]] == full[: answer["certain"]]
+                    assert answer.missing_shards == (2, 3)
+                    assert found(answer)[: answer.certain] == full[: answer.certain]
             killed("two#EncoderDeployment")
-            assert client.search(text="a red star", k=3, timeout_s=60)["complete"], "the next encoder answers"
+            assert client.search(text="a red star", k=3, timeout_s=60).complete, "the next encoder answers"
     finally:
         serve.delete("two")

@@ -11,8 +11,9 @@ from xhash_ray.errors import BadInput
 from xhash_ray.index.build import assemble, partition
 from xhash_ray.index.generations import Generation
 from xhash_ray.index.segments import segment_name, write_segment
+from xhash_ray.serving.answers import Kind, Query, merge_answers
 from xhash_ray.serving.certificates import certain, least_distance
-from xhash_ray.serving.groups import Group, Kind, merge_answers, shards_of_groups
+from xhash_ray.serving.groups import Group, shards_of_groups
 from xhash_ray.storage.codes import to_array
 
 
@@ -42,7 +43,7 @@ def test_groups_merged_are_one_scan(tmp_path_factory, shards, groups, n, k, targ
     loaded = groups_of(table, shards, groups, tmp_path_factory.mktemp("index"))
     kept = table.filter(np.asarray(table["number"]) >= 10) if text else table
     kind = Kind(target, k, text, ties=True)
-    parts = [group.search(kind, [query.tobytes() for query in queries]) for group in loaded]
+    parts = [group.search(kind, [Query(query.tobytes()) for query in queries]) for group in loaded]
     numbers = dict(zip(kept["id"].to_pylist(), kept["number"].to_pylist(), strict=True))
     for row, query in enumerate(queries):
         merged = merge_answers([part[row] for part in parts], k)
@@ -59,7 +60,7 @@ def test_the_prefix_that_is_certified_is_that_of_the_full_answer(tmp_path_factor
     table = code_table(n, seed, values=256)
     query = np.random.default_rng(seed).integers(0, 256, 2, dtype=np.uint8)
     loaded = groups_of(table, shards, shards, tmp_path_factory.mktemp("index"))
-    parts = [group.search(Kind("image", k), [query.tobytes()])[0] for group in loaded]
+    parts = [group.search(Kind("image", k), [Query(query.tobytes())])[0] for group in loaded]
     full = merge_answers(parts, k).hits
     for missing in range(shards):
         bound = least_distance(loaded[missing].summaries["image"], query)
@@ -90,9 +91,9 @@ def test_an_item_is_what_was_stored(tmp_path):
 def test_filters_are_refused_with_a_reason_and_kept_when_they_are_good(tmp_path):
     (group,) = groups_of(code_table(20, 3), 2, 1, tmp_path)
     with pytest.raises(BadInput, match="Did you mean 'number'"):
-        group.search(Kind("image", 3, "nmber = 1"), [b"\0\0"])
+        group.search(Kind("image", 3, "nmber = 1"), [Query(b"\0\0")])
     for low in range(40):
-        group.search(Kind("image", 3, f"number >= {low}"), [b"\0\0"])
+        group.search(Kind("image", 3, f"number >= {low}"), [Query(b"\0\0")])
     assert len(group.filters.values) == 32
 
 

@@ -13,6 +13,7 @@ from xhash_ray.errors import BadInput
 from xhash_ray.index import life
 from xhash_ray.options import IndexAdd, IndexDelete
 from xhash_ray.serving import http
+from xhash_ray.serving.answers import Query
 from xhash_ray.serving.backends import GroupServer, Lost
 from xhash_ray.serving.gateway import Gateway
 from xhash_ray.serving.keys import Keys
@@ -37,8 +38,14 @@ class Backend:
         return await asyncio.to_thread(getattr(self.server, method), *arguments)
 
 
+def query(code: bytes, outputs: np.ndarray | None = None) -> Query:
+    """A query whose outputs are as sure of every bit as of any other, unless they are said."""
+    bits = np.unpackbits(np.frombuffer(code, np.uint8), bitorder="little").astype(np.float32) * 2 - 1
+    return Query(code, (bits if outputs is None else outputs).tobytes(), bits[:8].tobytes())
+
+
 class Encoder:
-    """Texts are codes in hexadecimal."""
+    """Texts are codes in hexadecimal; vectors are outputs of a hash function."""
 
     def __init__(self) -> None:
         self.prepared: list[str] = []
@@ -47,9 +54,12 @@ class Encoder:
         self.prepared.append(fingerprint)
 
     async def encode(self, model_uri, fingerprint, kind, content, modality, deadline_s):
-        if not str(content).strip():
-            raise BadInput("a text query", "an empty text", "Write what to look for")
-        return bytes.fromhex(content)
+        if kind == "vector":
+            return query(b"\1\2", np.float32(np.clip(content, -1e9, 1e9)))
+        try:
+            return query(bytes.fromhex(content)[:2].ljust(2, b"\0") if str(content).strip() else None)
+        except (TypeError, ValueError):
+            raise BadInput(f"a {kind} query", "an empty text", "Write what to look for") from None
 
 
 class Metrics:
@@ -128,6 +138,7 @@ def test_a_lost_group_is_said_and_what_is_certain_is_certain(served):
     assert (answer["complete"], answer["missing_shards"]) == (False, [1])
     assert 0 < len(answer["hits"]) < 40
     assert found(answer)[: answer["certain"]] == found(full)[: answer["certain"]]
+    assert served.get("/v1/index").json()["columns"] == {"number": "int32"}
     refused = served.post("/v1/search", json={"code": "0102", "require_complete": True})
     assert refused.status_code == 503
     assert refused.headers["Retry-After"] == "1"
@@ -230,7 +241,7 @@ def test_bodies_that_are_no_request_are_no_error_of_ours(served, path, body):
 
 
 def test_bodies_that_are_too_large_are_refused_unread(served, monkeypatch):
-    monkeypatch.setattr(http, "MAX_BODY_BYTES", 100)
+    monkeypatch.setattr("xhash_ray.serving.door.MAX_BODY_BYTES", 100)
     assert served.post("/v1/search", json={"text": "x" * 200}).status_code == 413
     assert served.post("/v1/search", content=iter([b"{}"])).status_code == 413, "no length was given"
 

@@ -78,12 +78,26 @@ class ImageFolder:
         """Fetches each row's image."""
         for number, row in enumerate(self.rows(unit), unit.start):
             source = f"{unit.source} row {number}"
-            path = row.get(self.columns["image_path"])
-            image = fetch(resolve(unit.source, str(path))) if path else b""
+            image = self.fetched(row, unit)
             if isinstance(image, str):
                 yield Reject(identity(row, self.columns), source, image)
             else:
                 yield to_pair(row, self.columns, image, source)
+
+    def fetched(self, row: Mapping[str, Any], unit: Unit) -> bytes | str:
+        """A row's image, b"" where it names none, or the reason why it cannot be read."""
+        path = row.get(self.columns["image_path"])
+        return fetch(resolve(unit.source, str(path))) if path else b""
+
+    def located(self, unit: Unit) -> Iterator[tuple[str, int]]:
+        """Positions are rows of the table."""
+        named = ((identity(row, self.columns), number) for number, row in enumerate(self.rows(unit), unit.start))
+        return ((name, number) for name, number in named if name)
+
+    def image(self, unit: Unit, position: int) -> bytes | None:
+        """Reads the image's file alone."""
+        image = self.fetched(read_rows(unit.source)[position], unit)
+        return image if isinstance(image, bytes) and image else None
 
 
 @functools.lru_cache(maxsize=2)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from xhash_ray.corpus.pairs import Pair, Reject, as_labels, identity, to_pair
 from xhash_ray.corpus.paths import fetch, resolve
@@ -13,7 +15,11 @@ from xhash_ray.corpus.sources import Survey
 from xhash_ray.corpus.units import Unit, plan_units
 from xhash_ray.errors import BadInput
 from xhash_ray.storage import tables
+from xhash_ray.storage import uri as places
 from xhash_ray.storage.features import is_list, is_string
+
+BATCH_ROWS = 64
+BUFFER_BYTES = 8 * 2**20  # what one request to an object store brings
 
 
 class ParquetCorpus:
@@ -76,21 +82,56 @@ class ParquetCorpus:
             source = f"{unit.source} row group {unit.group} row {number}"
             yield self.pair(row, unit, source)
 
-    def pair(self, row: dict[str, object], unit: Unit, source: str) -> Pair | Reject:
-        """One row as a pair; a Hugging Face image struct {bytes, path} counts as its bytes."""
+    def pair(self, row: dict[str, Any], unit: Unit, source: str) -> Pair | Reject:
+        """One row as a pair."""
+        image = self.fetched(row, unit)
+        if isinstance(image, str):
+            return Reject(identity(row, self.columns), source, image)
+        return to_pair(row, self.columns, image, source)
+
+    def fetched(self, row: Mapping[str, Any], unit: Unit) -> bytes | str | None:
+        """A row's image, None where it has none, or the reason why it cannot be read.
+
+        A Hugging Face image struct {bytes, path} counts as its bytes.
+        """
         image = row.get(self.columns["image"])
         if isinstance(image, dict):
             image = image.get("bytes")
         path = row.get(self.columns["image_path"])
         if not image and isinstance(path, str):
-            fetched = fetch(resolve(unit.source, path))
-            if isinstance(fetched, str):
-                return Reject(identity(row, self.columns), source, fetched)
-            image = fetched
-        return to_pair(row, self.columns, image if isinstance(image, bytes) else None, source)
+            return fetch(resolve(unit.source, path))
+        return image if isinstance(image, bytes) else None
+
+    def located(self, unit: Unit) -> Iterator[tuple[str, int]]:
+        """Reads the id column only; positions are rows of the row group."""
+        names = self.rows(unit, [self.columns["id"]])[self.columns["id"]].to_pylist()
+        numbered = enumerate(names, unit.start)
+        return ((str(name), number) for number, name in numbered if name is not None and str(name))
+
+    def image(self, unit: Unit, position: int) -> bytes | None:
+        """Reads the image columns of the row group, up to the row."""
+        columns = [self.columns["image"], self.columns["image_path"]]
+        row = row_at(unit, position, [name for name in columns if name in self.tables.schema.names])
+        image = self.fetched(row, unit)
+        return image if isinstance(image, bytes) and image else None
 
 
 @functools.lru_cache(maxsize=1)
 def row_group(source: str, group: int, columns: tuple[str, ...] | None) -> pa.Table:
     """A decoded row group; kept, because the next unit is often the next slice of the same one."""
     return next(tables.iter_row_groups(source, [group], columns))
+
+
+def row_at(unit: Unit, position: int, columns: list[str]) -> dict[str, Any]:
+    """Some columns of one row of a unit's row group, which is never in memory as a whole; {} past its end."""
+    filesystem, path = places.arrow_filesystem(unit.source)
+    with (
+        places.said_clearly(unit.source),
+        pq.ParquetFile(path, filesystem=filesystem, buffer_size=BUFFER_BYTES) as reader,
+    ):
+        for batch in reader.iter_batches(BATCH_ROWS, row_groups=[unit.group], columns=columns, use_threads=False):
+            if position < len(batch):
+                row: dict[str, Any] = batch.slice(position, 1).to_pylist()[0]
+                return row
+            position -= len(batch)
+    return {}

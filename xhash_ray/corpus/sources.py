@@ -1,7 +1,8 @@
 """Where pairs come from: Parquet, WebDataset tars, or a folder of images with a table beside them.
 
-Every form answers the same three questions: which units there are (`plan`, without reading rows), which ids,
-labels and metadata columns a unit holds (`survey`, without reading images), and its pairs (`read`).
+Every form answers the same questions: which units there are (`plan`, without reading rows), which ids, labels and
+metadata columns a unit holds (`survey`, without reading images), its pairs (`read`), where its images lie (`located`,
+without reading them) and one of those (`image`).
 """
 
 from __future__ import annotations
@@ -51,6 +52,16 @@ class Source(Protocol):
 
     def read(self, unit: Unit) -> Iterator[Pair | Reject]:
         """The unit's rows in order."""
+
+    def located(self, unit: Unit) -> Iterator[tuple[str, int]]:
+        """Id of each of the unit's rows that has one, and the position that `image` finds its image by."""
+
+    def image(self, unit: Unit, position: int) -> bytes | None:
+        """The encoded image at a position of the unit; None where there is none.
+
+        Raises:
+            XhashError: when the unit's file cannot be read.
+        """
 
 
 def open_corpus(uri: str, columns: Mapping[str, str] | None = None) -> Source:

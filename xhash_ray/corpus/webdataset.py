@@ -11,7 +11,7 @@ import io
 import json
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from xhash_ray.corpus.pairs import Pair, Reject, as_labels, identity, to_pair
 from xhash_ray.corpus.sources import Survey, metadata_schema
@@ -21,6 +21,25 @@ from xhash_ray.storage import uri as places
 
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "bmp", "gif")
 TEXT_SUFFIXES = ("txt", "caption", "text")
+
+
+class Sample(NamedTuple):
+    """Files of a tar that are one pair.
+
+    Attributes:
+        key: What their names have in common.
+        members: Their bytes by suffix.
+        starts: Where their headers begin in the tar, by suffix.
+    """
+
+    key: str
+    members: dict[str, bytes]
+    starts: dict[str, int]
+
+    @property
+    def picture(self) -> str | None:
+        """The suffix of the one that is the image."""
+        return next((suffix for suffix in IMAGE_SUFFIXES if suffix in self.members), None)
 
 
 class WebDataset:
@@ -35,7 +54,7 @@ class WebDataset:
 
     def survey(self, unit: Unit) -> Survey:
         """Reads everything but the images' bytes."""
-        rows = [self.row(key, members) for key, members in samples(unit.source, with_images=False)]
+        rows = [self.row(sample) for sample in samples(unit.source, with_images=False)]
         taken = set(self.columns.values())
         labels = {label for row in rows for label in as_labels(row.get(self.columns["labels"]))}
         extra = [{key: value for key, value in row.items() if key not in taken} for row in rows]
@@ -44,13 +63,28 @@ class WebDataset:
 
     def read(self, unit: Unit) -> Iterator[Pair | Reject]:
         """The tar's pairs in order."""
-        for key, members in samples(unit.source, with_images=True):
-            image = next((members[suffix] for suffix in IMAGE_SUFFIXES if suffix in members), None)
-            yield to_pair(self.row(key, members), self.columns, image, f"{unit.source} sample {key}")
+        for sample in samples(unit.source, with_images=True):
+            image = sample.members[sample.picture] if sample.picture else None
+            yield to_pair(self.row(sample), self.columns, image, f"{unit.source} sample {sample.key}")
 
-    def row(self, key: str, members: Mapping[str, bytes]) -> dict[str, Any]:
+    def located(self, unit: Unit) -> Iterator[tuple[str, int]]:
+        """Reads everything but the images' bytes; positions are those of their headers in the tar."""
+        for sample in samples(unit.source, with_images=False):
+            name = identity(self.row(sample), self.columns)
+            if name and sample.picture:
+                yield name, sample.starts[sample.picture]
+
+    def image(self, unit: Unit, position: int) -> bytes | None:
+        """Goes straight to the image; through all that is before it where the tar is compressed."""
+        with places.said_clearly(unit.source), places.fsspec_filesystem(unit.source).open(unit.source, "rb") as stream:
+            try:
+                return member_at(stream, position)
+            except tarfile.TarError as error:
+                raise damaged(unit.source, str(error)) from None
+
+    def row(self, sample: Sample) -> dict[str, Any]:
         """A sample's small files as one row."""
-        row: dict[str, Any] = {}
+        row, members = dict[str, Any](), sample.members
         if "json" in members:
             row |= to_object(members["json"])
         caption = next((members[suffix] for suffix in TEXT_SUFFIXES if suffix in members), None)
@@ -60,7 +94,7 @@ class WebDataset:
             row[self.columns["text"]] = row.pop("caption")
         if "cls" in members:
             row[self.columns["labels"]] = members["cls"].decode("utf-8", "replace").strip()
-        row.setdefault(self.columns["id"], key)
+        row.setdefault(self.columns["id"], sample.key)
         return row
 
 
@@ -73,8 +107,8 @@ def to_object(content: bytes) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def samples(uri: str, with_images: bool) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """(key, {suffix: bytes}) of each sample of a tar; images are b"" when not wanted.
+def samples(uri: str, with_images: bool) -> Iterator[Sample]:
+    """The samples of a tar; images are b"" when not wanted.
 
     Raises:
         BadInput: when the tar is damaged.
@@ -84,7 +118,12 @@ def samples(uri: str, with_images: bool) -> Iterator[tuple[str, dict[str, bytes]
         try:
             yield from group_members(stream, with_images)
         except tarfile.TarError as error:
-            raise BadInput(f"corpus tar {uri}", f"damaged: {error}", "Replace the file") from None
+            raise damaged(uri, str(error)) from None
+
+
+def damaged(uri: str, how: str) -> BadInput:
+    """The error for a tar that cannot be read."""
+    return BadInput(f"corpus tar {uri}", f"damaged: {how}", "Replace the file")
 
 
 def check_end(uri: str, stream: IO[bytes]) -> None:
@@ -92,16 +131,31 @@ def check_end(uri: str, stream: IO[bytes]) -> None:
     size_bytes = stream.seek(0, io.SEEK_END)
     stream.seek(max(0, size_bytes - tarfile.BLOCKSIZE))
     tail = stream.read(tarfile.BLOCKSIZE)
-    stream.seek(0)
-    is_compressed = stream.read(2) in (b"\x1f\x8b", b"BZ", b"\xfd7")
-    stream.seek(0)
-    if not is_compressed and (size_bytes < tarfile.BLOCKSIZE or tail.strip(b"\0")):
-        raise BadInput(f"corpus tar {uri}", "damaged: it ends without an end-of-archive mark", "Replace the file")
+    if not is_compressed(stream) and (size_bytes < tarfile.BLOCKSIZE or tail.strip(b"\0")):
+        raise damaged(uri, "it ends without an end-of-archive mark")
 
 
-def group_members(stream: IO[bytes], with_images: bool) -> Iterator[tuple[str, dict[str, bytes]]]:
+def is_compressed(stream: IO[bytes]) -> bool:
+    """Whether a tar is gzip, bzip2 or xz inside; leaves the stream at its start."""
+    stream.seek(0)
+    mark = stream.read(2)
+    stream.seek(0)
+    return mark in (b"\x1f\x8b", b"BZ", b"\xfd7")
+
+
+def member_at(stream: IO[bytes], position: int) -> bytes | None:
+    """The file whose header begins at a position of a tar, counted without its compression; None for none."""
+    whole = is_compressed(stream)
+    stream.seek(0 if whole else position)
+    with tarfile.open(fileobj=stream, mode="r|*" if whole else "r:") as archive:
+        found = next((entry for entry in archive if not whole or entry.offset == position), None)
+        extracted = archive.extractfile(found) if found else None
+        return (extracted.read() or None) if extracted else None
+
+
+def group_members(stream: IO[bytes], with_images: bool) -> Iterator[Sample]:
     """Collects consecutive members of one key."""
-    current, members = "", dict[str, bytes]()
+    current = Sample("", {}, {})
     with tarfile.open(fileobj=stream, mode="r|*") as archive:
         for entry in archive:
             if not entry.isfile():
@@ -109,12 +163,13 @@ def group_members(stream: IO[bytes], with_images: bool) -> Iterator[tuple[str, d
             folder, _, name = entry.name.rpartition("/")
             stem, _, suffix = name.partition(".")
             key = f"{folder}/{stem}" if folder else stem
-            if key != current and members:
-                yield current, members
-                members = {}
-            current = key
+            if key != current.key:
+                if current.members:
+                    yield current
+                current = Sample(key, {}, {})
             wanted = with_images or suffix.lower() not in IMAGE_SUFFIXES
             extracted = archive.extractfile(entry) if wanted else None
-            members[suffix.lower()] = extracted.read() if extracted else b""
-    if members:
-        yield current, members
+            current.members[suffix.lower()] = extracted.read() if extracted else b""
+            current.starts[suffix.lower()] = entry.offset
+    if current.members:
+        yield current

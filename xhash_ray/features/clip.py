@@ -28,6 +28,7 @@ from xhash_ray.features.checkpoints import (
 )
 
 PIXEL_LIMIT = 64_000_000  # a larger picture is refused before it is decoded
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")  # Pillow's others would start programs, or read files
 
 
 @dataclass(frozen=True)
@@ -82,14 +83,15 @@ class Preprocessor:
             ValueError: when it cannot be decoded, or is larger than PIXEL_LIMIT.
         """
         try:
-            with Image.open(io.BytesIO(content)) as image:
+            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
                 if image.width * image.height > PIXEL_LIMIT:
                     raise ValueError(f"image of {image.width} x {image.height} pixels")
                 for step in self.to_rgb:
                     image = step(image)
                 return np.asarray(image).transpose(2, 0, 1)
-        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-            raise ValueError(f"image cannot be decoded: {error}") from None
+        except Exception as error:  # Pillow's readers let through whatever their formats run into
+            said = str(error) or type(error).__name__
+            raise ValueError(said if said.startswith("image of") else f"image cannot be decoded: {said}") from None
 
     def tokens(self, texts: Sequence[str]) -> np.ndarray:
         """Captions as int32 [n, context length]; longer ones are cut, as open_clip does."""

@@ -55,15 +55,25 @@ def upsert(options: IndexUpsert) -> dict[str, Any]:
 
 
 def put(options: IndexAdd | IndexUpsert, change: str) -> dict[str, Any]:
-    """One new segment per shard that gets rows, and tombstones for what they replace."""
+    """`add` or `upsert`."""
     base = generations.current(places.normalise(options.index))
-    rows = new_rows(base, options)
+    return put_rows(base, new_rows(base, options), change)
+
+
+def put_rows(base: Generation, rows: pa.Table, change: str) -> dict[str, Any]:
+    """One new segment per shard that gets rows, and tombstones for what they replace.
+
+    Args:
+        base: What is changed.
+        rows: `id`, `image_code`, `text_code` and metadata.
+        change: "add" or "upsert"; errors as of these.
+    """
     parts = [assemble([part]) if len(part) else part for part in partition(rows, base.shards)]
     there = [in_shard(base, number, part["id"]) for number, part in enumerate(parts)]
     replaced = pa.concat_arrays(there).sort()
     if len(replaced) and change == "add":
         found = f"id '{replaced[0]}' is there already ({len(replaced):,} such rows)"
-        raise BadInput(f"adding to the index at {options.index}", found, "Use `xhash index upsert`, or leave them out")
+        raise BadInput(f"adding to the index at {base.uri}", found, "Use upsert, or leave them out")
     run, since = new_run(), base.number + 1
     written = [
         write_segment(base.uri, segment_name(run, number, base.shards), number, since, part)
@@ -97,12 +107,20 @@ def delete(options: IndexDelete) -> dict[str, Any]:
         Conflict: when another writer was first.
     """
     base = generations.current(places.normalise(options.index))
-    asked = asked_ids(options)
+    return delete_ids(base, asked_ids(options), options.ignore_missing)
+
+
+def delete_ids(base: Generation, ids: Sequence[str], ignore_missing: bool = False) -> dict[str, Any]:
+    """Deletes pairs by id. Errors as of `delete`."""
+    if len(set(ids)) < len(ids):
+        twice = Counter(ids).most_common(1)[0][0]
+        raise BadInput("deleting from an index", f"id '{twice}' is given twice", "Give every id once")
+    asked = pa.array(ids, pa.string())
     there = pa.concat_arrays([in_shard(base, number, part) for number, part in enumerate(by_shard(asked, base.shards))])
     missing = pc.filter(asked, pc.invert(pc.is_in(asked, value_set=there)))
-    if len(missing) and not options.ignore_missing:
+    if len(missing) and not ignore_missing:
         found = f"id '{missing[0]}' is not there ({len(missing):,} such ids)"
-        raise BadInput(f"deleting from the index at {options.index}", found, "Check the ids or give --ignore-missing")
+        raise BadInput(f"deleting from the index at {base.uri}", found, "Check the ids, or ignore missing ones")
     if not len(there):
         return told(base, deleted=0, missing=len(missing))
     buried = bury(base, new_run(), there.sort())
@@ -110,18 +128,15 @@ def delete(options: IndexDelete) -> dict[str, Any]:
     return told(made, deleted=len(there), missing=len(missing))
 
 
-def asked_ids(options: IndexDelete) -> pa.Array:
-    """The ids named on the command line and in a file, each once."""
+def asked_ids(options: IndexDelete) -> list[str]:
+    """The ids named on the command line and in a file."""
     names = list(options.ids)
     if options.ids_file:
         names += places.read_bytes(places.normalise(options.ids_file)).decode().splitlines()
     names = [name for name in names if name]
     if not names:
         raise BadInput("deleting from an index", "no ids", "Give --ids a,b,c or --ids-file with one on each line")
-    if len(set(names)) < len(names):
-        twice = Counter(names).most_common(1)[0][0]
-        raise BadInput("deleting from an index", f"id '{twice}' is given twice", "Give every id once")
-    return pa.array(names, pa.string())
+    return names
 
 
 def compact(options: IndexCompact) -> dict[str, Any]:

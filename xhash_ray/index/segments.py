@@ -24,6 +24,7 @@ from xhash_ray.storage.tables import FileFacts
 MODALITIES = ("image", "text")
 CODE_COLUMNS = ("image_code", "text_code")
 ROWS_AT_ONCE = 1_000_000
+LOOKUPS_PER_ROW = 500  # looking an id up takes as long as comparing so many
 CACHE_VARIABLE = "XHASH_CACHE"
 
 
@@ -134,12 +135,21 @@ def open_segment(
         if sha256(codes[each]) != facts.codes_sha256[each]:
             found = f"the SHA-256 of the {each} codes in {facts.name} is another"
             raise Mismatch(f"index at {uri}", found, "Restore the file or roll back")
-    live = None
-    if deleted is not None and len(deleted):
-        dead = pc.is_in(table["id"], value_set=deleted).to_numpy()
-        live = ~dead if dead.any() else None
     ids = StoredIds(table["id"], mapped, address)
-    return Segment(facts, codes, ids, table.drop_columns(list(CODE_COLUMNS)), live)
+    return Segment(facts, codes, ids, table.drop_columns(list(CODE_COLUMNS)), live_rows(ids, deleted))
+
+
+def live_rows(ids: StoredIds, deleted: pa.Array | None) -> np.ndarray | None:
+    """bool [n], False for deleted rows; None when none is. Few ids are looked up, many compared with all there are."""
+    if deleted is None or not len(deleted):
+        return None
+    if len(deleted) * LOOKUPS_PER_ROW > len(ids):
+        dead = pc.is_in(ids.column, value_set=deleted).to_numpy(zero_copy_only=False)
+        return ~dead if dead.any() else None
+    rows = [row for row in map(ids.find, deleted.to_pylist()) if row is not None]
+    live = np.ones(len(ids), dtype=bool)
+    live[rows] = False
+    return live if rows else None
 
 
 def read_deleted(uri: str, facts: IndexFile) -> pa.Array:

@@ -12,7 +12,7 @@ import heapq
 import itertools
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,7 +24,7 @@ from xhash_ray.core.topk import check_k
 from xhash_ray.errors import BadInput
 from xhash_ray.index.generations import Generation
 from xhash_ray.index.ids import StoredIds
-from xhash_ray.index.segments import MODALITIES, Segment, SegmentFacts, open_segment, read_deleted
+from xhash_ray.index.segments import MODALITIES, Segment, SegmentFacts, live_rows, open_segment, read_deleted
 from xhash_ray.progress import Progress
 from xhash_ray.storage.codes import FEATURE_COLUMNS
 
@@ -198,18 +198,26 @@ class Shard:
             BadInput: when the index has no features.
             Mismatch: when the query's is of another length.
         """
-        features = np.stack([self.feature(number, target) for number in numbers])
+        features = self.features(numbers, target)
         return cosine_scores(features, np.arange(len(features))[None], query[None])[0]
 
-    def feature(self, number: int, modality: str) -> np.ndarray:
-        """float16 [d] of one row, read from disk."""
-        segment, row = self.place(number)
-        table = self.segments[segment].table
-        if f"{modality}_feature" not in table.column_names:
-            do = "Build it of codes that `xhash encode --keep-features` made, or rescore by the query's outputs"
-            raise BadInput("rescoring by cosine", "the index has no features", do)
-        found: np.ndarray = table[f"{modality}_feature"][row].values.to_numpy(zero_copy_only=False)
-        return found
+    def features(self, numbers: Sequence[int], modality: str) -> np.ndarray:
+        """float16 [n, d] of some rows, read from disk.
+
+        Raises:
+            BadInput: when the index has no features.
+        """
+        places = np.array([self.place(number) for number in numbers]).reshape(-1, 2)
+        found: dict[int, np.ndarray] = {}
+        for part in np.unique(places[:, 0]).tolist():
+            table, mine = self.segments[part].table, np.flatnonzero(places[:, 0] == part)
+            if f"{modality}_feature" not in table.column_names:
+                do = "Build it of codes that `xhash encode --keep-features` made, or rescore by outputs"
+                raise BadInput("rescoring by features", "the index has none", do)
+            taken = table[f"{modality}_feature"].take(pa.array(places[mine, 1])).combine_chunks()
+            rows = taken.flatten().to_numpy(zero_copy_only=False).reshape(len(mine), -1)
+            found |= dict(zip(mine.tolist(), rows, strict=True))
+        return np.stack([found[place] for place in range(len(numbers))])
 
 
 def load_shard(
@@ -241,12 +249,21 @@ def load_shards(
     modalities: Sequence[str] = MODALITIES,
     threads: int = LOADING_THREADS,
     progress: Progress | None = None,
+    held: Sequence[Segment] = (),
 ) -> Shard:
-    """Loads several shards as one, which bears the first one's number. Arguments and errors as of `load_shard`."""
+    """Loads several shards as one, which bears the first one's number. Arguments and errors as of `load_shard`.
+
+    Args:
+        held: Segments in memory already, of the same modalities: where the generation has them, they are not loaded.
+    """
     mine = [facts for facts in generation.segments if facts.shard in numbers]
     deleted = {since: deleted_in(generation, since) for since in {facts.since for facts in mine}}
+    known = {segment.facts.name: segment for segment in held}
 
     def load(facts: SegmentFacts) -> Segment:
+        there = known.get(facts.name)
+        if there is not None and there.facts == facts:
+            return replace(there, live=live_rows(there.ids, deleted[facts.since]))
         return open_segment(generation.uri, facts, deleted[facts.since], modalities)
 
     opened = []

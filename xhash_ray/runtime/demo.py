@@ -135,7 +135,7 @@ def ask_endpoint(url: str, root: str) -> dict[str, Any]:
             started_s = time.perf_counter()
             client.search(text=row["text"], k=10)
             latencies_ms.append((time.perf_counter() - started_s) * 1e3)
-        example = client.search(text=queries[0]["text"], k=1)["hits"][0]["id"]
+        example = client.search(text=queries[0]["text"], k=1).hits[0].id
         rows = sheet_rows(client, queries[:SHEET_QUERIES], corpus)
     sheet = Path(root) / "contact-sheet.png"
     sheet.write_bytes(draw("text and image queries, and the nearest of 64-bit codes", rows))
@@ -154,15 +154,15 @@ def sheet_rows(client: Client, queries: Sequence[dict[str, Any]], corpus: pa.Tab
     for number, query in enumerate(queries):
         is_text = number < len(queries) // 2
         asked = {"text": query["text"]} if is_text else {"image": query["image"]}
-        hits = client.search(k=SHEET_HITS, target="image", **asked)["hits"]
-        found = [by_id[hit["id"]] for hit in hits]
+        hits = client.search(k=SHEET_HITS, target="image", **asked).hits
+        found = [by_id[hit.id] for hit in hits]
         rows.append(
             Row(
                 text=query["text"] if is_text else "an image query",
                 image=None if is_text else query["image"],
                 hits=[pair["image"] for pair in found],
                 relevant=[bool(set(pair["labels"]) & set(query["labels"])) for pair in found],
-                distances=[hit["distance"] for hit in hits],
+                distances=[hit.distance for hit in hits],
             )
         )
     return rows

@@ -11,11 +11,12 @@ from typing import Any
 from ray import serve
 
 from xhash_ray.client import Client
-from xhash_ray.errors import BadInput, Unreachable, XhashError
+from xhash_ray.errors import BadInput, XhashError
 from xhash_ray.index import generations
 from xhash_ray.options import Serve
 from xhash_ray.progress import Progress
 from xhash_ray.runtime import cluster
+from xhash_ray.serving.listening import Ports
 from xhash_ray.storage import uri as places
 
 APPLICATION = "xhash"
@@ -52,28 +53,26 @@ def start(options: Serve) -> dict[str, Any]:
     """
     from xhash_ray.runtime.serving import ServeArgs, build_app
 
-    check_port(options.host, options.port)
+    for port in ports_of(options):
+        check_port(options.host, port)
     served = generations.current(places.normalise(options.index))
     progress = Progress("serve")
     progress.say(f"{served.rows:,} pairs, {served.bits} bits, {served.shards} shards")
-    threads = cluster.threads_for(1)
     args = ServeArgs(
         index=served.uri,
         pretrained=options.pretrained,
         processes=options.processes,
         replicas=options.replicas,
-        encoder_threads=threads,
+        gateways=options.gateways,
+        encoders=options.encoders,
+        encoder_threads=cluster.threads_for(options.encoders),
+        encoder_gpus=options.encoder_gpus,
+        images=options.images,
         keys=options.keys,
-        direct_host=options.host,
-        direct_port=None if cluster.is_joined() else options.port,
+        ports=own_ports(options),
     )
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
-    if cluster.is_joined():  # by the proxies that every node has; a cluster of our own needs none
-        serve.start(http_options={"host": options.host, "port": options.port})
-    else:
-        # With direct ingress, Serve 2.60 starts a proxy on the head whatever proxy_location says
-        # (serve/_private/controller.py): it gets a port that nobody else wants.
-        serve.start(http_options={"host": "127.0.0.1", "port": unused_port()})
+    start_serve(options)
     try:
         serve.run(build_app(args), name=APPLICATION, route_prefix="/")
     except RuntimeError as error:
@@ -90,6 +89,41 @@ def start(options: Serve) -> dict[str, Any]:
     }
 
 
+def ports_of(options: Serve) -> list[int]:
+    """The ports that are asked for."""
+    return [port for port in (options.port, options.grpc_port) if port is not None]
+
+
+def own_ports(options: Serve) -> Ports:
+    """Where the gateway listens itself: nowhere on a cluster that was joined, whose nodes all have Serve's proxies.
+
+    Raises:
+        BadInput: for what only the one or the other can do.
+    """
+    tls = (options.tls_certificate, options.tls_key)
+    if cluster.is_joined():
+        if any(tls):
+            do = "Have what stands before the cluster end TLS, or configure Serve's http_options"
+            raise BadInput("TLS on a cluster that was joined", "Serve's proxies listen there", do)
+        return Ports()
+    if options.gateways > 1:
+        found = f"--gateways {options.gateways} on a cluster of its own"
+        raise BadInput("several gateways", found, "Join a cluster (RAY_ADDRESS), whose proxies share them")
+    return Ports(options.host, options.port, options.grpc_port, *tls)
+
+
+def start_serve(options: Serve) -> None:
+    """Starts Serve, if it does not run yet."""
+    if not cluster.is_joined():
+        # With direct ingress, Serve 2.60 starts a proxy on the head whatever proxy_location says
+        # (serve/_private/controller.py): it gets a port that nobody else wants.
+        serve.start(http_options={"host": "127.0.0.1", "port": unused_port()})
+        return
+    calls = {"port": options.grpc_port, "grpc_servicer_functions": ["xhash_ray.serving.calls.add_servicer"]}
+    grpc_options = calls if options.grpc_port is not None else None
+    serve.start(http_options={"host": options.host, "port": options.port}, grpc_options=grpc_options)
+
+
 def deployment_failure(error: RuntimeError) -> str:
     """What a replica that could not start said last."""
     statuses = serve.status().applications.get(APPLICATION)
@@ -101,12 +135,10 @@ def deployment_failure(error: RuntimeError) -> str:
 def check_reachable(url: str) -> None:
     """Raises XhashError when nothing answers: a cluster's Serve keeps the address it was first started with."""
     with Client(url, timeout_s=10) as client:
-        try:
-            client.ask("GET", "/healthz")
-        except Unreachable:
+        if not client.alive():
             stop()
             do = "Take the port that Serve has, or end Serve first (`serve shutdown`)"
-            raise XhashError(f"endpoint {url}", "Serve already listens elsewhere on this cluster", do) from None
+            raise XhashError(f"endpoint {url}", "Serve already listens elsewhere on this cluster", do)
 
 
 def stop() -> None:

@@ -1,41 +1,59 @@
-"""Ray Serve: a gateway, an encoder for queries, and groups of shards, in the gateway's own process or each in its own.
+"""Ray Serve: gateways, an encoder for queries, and groups of shards, in the gateway's own process or each in its own.
 
-`build_app` is an application builder: `serve run xhash_ray.runtime.serving:build_app index=URI` works too.
+`build_app` is an application builder: `serve run xhash_ray.runtime.serving:build_app index=URI` works too, and so does
+a config file with `import_path` and `args` (deploy/serve.yaml).
 """
 
 import asyncio
-import contextlib
-import socket
+import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import uvicorn
 from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
-from ray.exceptions import RayError, RayTaskError
-from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
-from xhash_ray.errors import Overloaded, XhashError
+from xhash_ray.errors import BadInput, Overloaded, XhashError
 from xhash_ray.index import generations
 from xhash_ray.runtime import telemetry
+from xhash_ray.runtime.deployed import Deployed, DeployedEncoder
 from xhash_ray.runtime.query_encoder import QueryEncoder
-from xhash_ray.serving import http
-from xhash_ray.serving.backends import Backend, GroupServer, InProcess, Lost, raised
-from xhash_ray.serving.gateway import Encoder, Gateway
+from xhash_ray.serving import http, memory
+from xhash_ray.serving.answers import Query
+from xhash_ray.serving.backends import Backend, GroupServer, InProcess
+from xhash_ray.serving.calls import Calls
+from xhash_ray.serving.coalescing import Coalescer
+from xhash_ray.serving.gateway import Gateway
 from xhash_ray.serving.kept import Kept
 from xhash_ray.serving.keys import Keys
+from xhash_ray.serving.listening import Ports, check_ports, listen
 from xhash_ray.serving.router import Router
+from xhash_ray.serving.thumbnails import Thumbnails
 from xhash_ray.storage import uri as places
 
-PAUSE_S = 0.05  # before another replica is tried
-UNAVAILABLE = (RayError, DeploymentUnavailableError, BackPressureError, asyncio.TimeoutError)
 KEPT_ENCODERS = 2
+INDEX_VARIABLE = "XHASH_INDEX"
+SCANS_AT_ONCE = 2  # one more waits at the memory than works there
 
 
 class ServeArgs(BaseModel):
-    """Arguments of the application."""
+    """Arguments of the application.
+
+    Attributes:
+        index: Folder or URI.
+        pretrained: CLIP weights, where they lie elsewhere than at extraction.
+        processes: That hold the shards; 0: every gateway holds them all.
+        replicas: Of each of those processes.
+        gateways: Replicas of the gateway.
+        encoders: Replicas of the encoder.
+        encoder_threads: Of each.
+        encoder_gpus: GPUs, or a part of one, of each.
+        images: Corpus whose images the page shows.
+        keys: Local file of API keys.
+        ports: Of the gateway's own; none where Serve's proxies listen.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -43,27 +61,48 @@ class ServeArgs(BaseModel):
     pretrained: str | None = None
     processes: int = Field(0, ge=0)
     replicas: int = Field(1, ge=1)
+    gateways: int = Field(1, ge=1)
+    encoders: int = Field(1, ge=1)
     encoder_threads: int = Field(2, ge=1)
+    encoder_gpus: float = Field(0.0, ge=0)
+    images: str | None = None
     keys: str | None = None
-    direct_host: str = "127.0.0.1"
-    direct_port: int | None = Field(None, ge=1, le=65535)
+    ports: Ports = Ports()
 
 
 def build_app(args: ServeArgs) -> serve.Application:
     """The application for one index.
 
     Raises:
-        BadInput: when there is no index, or the file of keys is none.
+        BadInput: when there is no index, or the files of keys or certificates are none.
     """
     shards, encoder, gateway = deployments()
     served = generations.current(places.normalise(args.index))
     Keys(args.keys)
+    check_ports(args.ports)
     groups = [
         shards.options(name=f"shards-{part}", num_replicas=args.replicas).bind(served.uri, part, args.processes)
         for part in range(args.processes)
     ]
-    bound_encoder = encoder.bind(args.pretrained, args.encoder_threads)
-    return gateway.bind(served.uri, args.keys, (args.direct_host, args.direct_port), bound_encoder, *groups)
+    resources = {"num_cpus": 0.5, "num_gpus": args.encoder_gpus}
+    copies = encoder.options(ray_actor_options=resources, num_replicas=args.encoders)
+    bound_encoder = copies.bind(args.pretrained, args.encoder_threads)
+    hedged = args.replicas > 1
+    return gateway.options(num_replicas=args.gateways).bind(args, served.uri, hedged, bound_encoder, *groups)
+
+
+def __getattr__(name: str) -> Any:
+    """`app`, the application for the index that XHASH_INDEX names: `serve build` takes no arguments.
+
+    Raises:
+        BadInput: when it names none.
+    """
+    if name != "app":
+        raise AttributeError(f"module {__name__} has no attribute {name}")
+    if INDEX_VARIABLE not in os.environ:
+        do = f"Set {INDEX_VARIABLE}, or use build_app with `serve run` or in a config file"
+        raise BadInput("the application of an index", f"no {INDEX_VARIABLE}", do)
+    return build_app(ServeArgs.model_validate({"index": os.environ[INDEX_VARIABLE]}))
 
 
 def deployments() -> tuple[Any, Any, Any]:
@@ -78,56 +117,40 @@ class ShardsDeployment:
     def __init__(self, uri: str, part: int, parts: int) -> None:
         self.server = GroupServer(uri, part, parts)
         self.server.prepare(generations.current(uri).number)
+        self.turns = ThreadPoolExecutor(SCANS_AT_ONCE)
 
-    def call(self, method: str, *arguments: Any) -> Any:
-        """A method of `GroupServer`; errors of this project are returned."""
+    async def call(self, method: str, left_s: float, *arguments: Any) -> Any:
+        """A method of `GroupServer`, unless its time is over before its turn; errors of this project are returned."""
+        pool, expires_s = None if method == "prepare" else self.turns, time.monotonic() + left_s
+        return await asyncio.get_running_loop().run_in_executor(pool, self.answer, method, expires_s, arguments)
+
+    def answer(self, method: str, expires_s: float, arguments: Sequence[Any]) -> Any:
+        """What the method returns, or an error of this project that it raises."""
+        if time.monotonic() > expires_s:
+            return Overloaded("a search", "its time was over before its turn", "Ask again")
         try:
             return getattr(self.server, method)(*arguments)
         except XhashError as error:
             return error
 
 
-async def answered(call: Callable[[], Any], deadline_s: float) -> Any:
-    """What a deployment answers: where a replica dies it is another one's turn, until the deadline.
-
-    Args:
-        call: Asks it, once.
-        deadline_s: On the clock of time.monotonic.
-
-    Raises:
-        Lost: when nobody answers in time.
-        XhashError: what was answered; RayTaskError: an error of ours in the replica, which asking again does not mend.
-    """
-    while True:
-        left_s = max(0.001, deadline_s - time.monotonic())
-        try:
-            return raised(await asyncio.wait_for(call(), left_s))
-        except RayTaskError:
-            raise
-        except UNAVAILABLE as error:
-            if time.monotonic() + PAUSE_S >= deadline_s:
-                raise Lost(str(error).splitlines()[0][:200] if str(error) else type(error).__name__) from None
-            await asyncio.sleep(PAUSE_S)
-
-
-class Deployed:
-    """A backend behind a handle."""
-
-    def __init__(self, handle: DeploymentHandle) -> None:
-        self.handle = handle
-
-    async def call(self, method: str, deadline_s: float, *arguments: Any) -> Any:
-        """See `Backend`."""
-        return await answered(lambda: self.handle.call.remote(method, *arguments), deadline_s)
-
-
-@serve.deployment(max_ongoing_requests=64, ray_actor_options={"num_cpus": 0.5})
+@serve.deployment(max_ongoing_requests=256)
 class EncoderDeployment:
-    """Queries to codes, by the model of whichever generation is served."""
+    """Contents to queries, by the model of whichever generation is served; and a memory of which that is."""
 
     def __init__(self, pretrained: str | None, threads: int) -> None:
         self.pretrained, self.threads = pretrained, threads
         self.encoders: Kept[str, QueryEncoder] = Kept(KEPT_ENCODERS)
+        self.coalescer = Coalescer(self.encode_together, most=32, bound=256)
+        self.generation: int | None = None
+
+    def recall(self) -> int | None:
+        """The generation remembered."""
+        return self.generation
+
+    def remember(self, generation: int) -> None:
+        """Keeps a generation's number."""
+        self.generation = generation
 
     def prepare(self, model_uri: str, fingerprint: str) -> XhashError | None:
         """Loads a model; the one before it stays for queries under way."""
@@ -153,86 +176,64 @@ class EncoderDeployment:
             raise XhashError(f"model {fingerprint[:12]}", found, "Restore the index, or build it again")
         return made
 
-    def encode(self, model_uri: str, fingerprint: str, kind: str, content: Any, modality: str) -> bytes | XhashError:
-        """The code of a text, an image or a feature, or the error that says why there is none."""
+    async def encode(self, asked: tuple[str, str, str, str], content: Any, left_s: float) -> Query | XhashError:
+        """The query that a text, an image or a feature is, or the error that says why there is none.
+
+        Args:
+            asked: Folder and fingerprint of the model, kind of content, modality: those who share them share a batch.
+            content: A text, an encoded image, or numbers.
+            left_s: What is past that before its turn is dropped.
+        """
         try:
-            encoder = self.encoder(model_uri, fingerprint)
-            if kind == "vector":
-                return encoder.vector(modality, content)
-            return encoder.text(content) if kind == "text" else encoder.image(content)
+            found: Query | XhashError = await self.coalescer.ask(asked, content, time.monotonic() + left_s)
+            return found
         except XhashError as error:
             return error
 
-
-class DeployedEncoder(Encoder):
-    """The encoder behind its handle."""
-
-    def __init__(self, handle: DeploymentHandle) -> None:
-        self.handle = handle
-
-    async def prepare(self, model_uri: str, fingerprint: str) -> None:
-        """See `Encoder`."""
-        raised(await self.handle.prepare.remote(model_uri, fingerprint))
-
-    async def encode(
-        self, model_uri: str, fingerprint: str, kind: str, content: Any, modality: str, deadline_s: float
-    ) -> bytes:
-        """See `Encoder`."""
-        asked = (model_uri, fingerprint, kind, content, modality)
-        try:
-            return bytes(await answered(lambda: self.handle.encode.remote(*asked), deadline_s))
-        except Lost as error:
-            raise Overloaded(f"encoding a {kind} query", str(error), "Ask again") from None
+    async def encode_together(self, asked: Any, contents: Sequence[Any]) -> Sequence[Query | XhashError]:
+        """A batch through the model."""
+        model_uri, fingerprint, kind, modality = asked
+        return await asyncio.to_thread(lambda: self.encoder(model_uri, fingerprint).encode(kind, contents, modality))
 
 
 api = http.http_api()
 
 
-class DirectServer(uvicorn.Server):
-    """A server that leaves signals to Serve."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Captures none."""
-        yield
-
-
-async def listening(host: str, port: int) -> "asyncio.Task[None]":
-    """Answers HTTP on a port of its own: Serve's proxy would cost more than the search.
-
-    Raises:
-        XhashError: when nothing can listen there.
-    """
-    try:
-        listener = socket.create_server((host, port))
-    except OSError as error:
-        raise XhashError(f"listening on {host}:{port}", error.strerror or str(error), "Choose another port") from None
-    server = DirectServer(uvicorn.Config(http.http_api(), log_level="error", access_log=False))
-    task = asyncio.get_running_loop().create_task(server.serve(sockets=[listener]))
-    while not (server.started or task.done()):
-        await asyncio.sleep(0.02)
-    if not server.started:
-        raise XhashError(f"listening on {host}:{port}", "the server ended at once", "See the gateway's log")
-    return task
-
-
 @serve.deployment(max_ongoing_requests=1024, ray_actor_options={"num_cpus": 0.25})
 @serve.ingress(api)
 class GatewayDeployment:
-    """The HTTP endpoint; it is ready when every shard and the encoder are."""
+    """The endpoint; it is ready when every shard and the encoder are. Serve's gRPC proxy calls its methods by name."""
 
     async def __init__(  # type: ignore[misc]  # Serve awaits it
-        self,
-        uri: str,
-        keys: str | None,
-        direct: tuple[str, int | None],
-        encoder: DeploymentHandle,
-        *groups: DeploymentHandle,
+        self, args: ServeArgs, uri: str, hedged: bool, encoder: DeploymentHandle, *groups: DeploymentHandle
     ) -> None:
-        backends: list[Backend] = [Deployed(handle) for handle in groups] or [InProcess(GroupServer(uri))]
+        backends: list[Backend] = [Deployed(each, hedged) for each in groups] or [InProcess(GroupServer(uri))]
+        deployed = DeployedEncoder(encoder)
+        images = Thumbnails(args.images) if args.images else None
         router = Router(uri, backends)
-        gateway = Gateway(router, DeployedEncoder(encoder), Keys(keys), telemetry.RayMetrics())
-        await gateway.activate(None)
-        if direct[1] is not None:
-            self.direct = await listening(direct[0], direct[1])
+        gateway = Gateway(router, deployed, Keys(args.keys), telemetry.RayMetrics(), images, deployed)
+        await memory.begin(gateway, deployed)
+        self.following = asyncio.get_running_loop().create_task(memory.keep_agreeing(gateway, deployed))
+        self.listening = await listen(args.ports)
+        self.calls = Calls(lambda: gateway)
         http.door.opened = gateway  # by its module: Serve copies this class, and whatever it names otherwise
+
+    async def Search(self, request: Any, grpc_context: Any) -> Any:  # noqa: N802
+        """See wire/search.proto."""
+        return await self.calls.answer("Search", request, grpc_context)
+
+    async def SearchBatch(self, request: Any, grpc_context: Any) -> Any:  # noqa: N802
+        """See wire/search.proto."""
+        return await self.calls.answer("SearchBatch", request, grpc_context)
+
+    async def Encode(self, request: Any, grpc_context: Any) -> Any:  # noqa: N802
+        """See wire/search.proto."""
+        return await self.calls.answer("Encode", request, grpc_context)
+
+    async def GetItem(self, request: Any, grpc_context: Any) -> Any:  # noqa: N802
+        """See wire/search.proto."""
+        return await self.calls.answer("GetItem", request, grpc_context)
+
+    async def GetIndex(self, request: Any, grpc_context: Any) -> Any:  # noqa: N802
+        """See wire/search.proto."""
+        return await self.calls.answer("GetIndex", request, grpc_context)

@@ -39,14 +39,19 @@ def pivots(bits: int) -> UInt8[np.ndarray, "p bytes"]:
     return drawn
 
 
-def summarise(parts: Sequence[UInt8[np.ndarray, "_ _"]], bits: int) -> Summary:
+def summarise(codes: UInt8[np.ndarray, "n bytes"], bits: int) -> Summary:
     """Two scans: the code farthest from a pivot is the one nearest to its complement."""
+    if not len(codes):
+        return Summary(np.full(PIVOTS, 2 * bits), np.full(PIVOTS, -bits))
     asked = pivots(bits)
+    return Summary(search(codes, asked, 1).distances[:, 0], bits - search(codes, ~asked, 1).distances[:, 0])
+
+
+def joined(parts: Sequence[Summary], bits: int) -> Summary:
+    """Of all codes of several parts."""
     nearest, farthest = np.full(PIVOTS, 2 * bits), np.full(PIVOTS, -bits)
-    for codes in parts:
-        if len(codes):
-            nearest = np.minimum(nearest, search(codes, asked, 1).distances[:, 0])
-            farthest = np.maximum(farthest, bits - search(codes, ~asked, 1).distances[:, 0])
+    for part in parts:
+        nearest, farthest = np.minimum(nearest, part.nearest), np.maximum(farthest, part.farthest)
     return Summary(nearest, farthest)
 
 

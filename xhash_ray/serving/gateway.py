@@ -7,25 +7,40 @@ import time
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+import numpy as np
+
 from xhash_ray.errors import BadInput, Overloaded
-from xhash_ray.serving.groups import Kind
+from xhash_ray.serving.answers import Answer, Kind, Query
 from xhash_ray.serving.keys import Keys
 from xhash_ray.serving.requests import SearchRequest, decode_code, decode_image
 from xhash_ray.serving.router import Merged, Router, Served
+from xhash_ray.serving.thumbnails import Thumbnails
+from xhash_ray.storage.codes import FEATURE_COLUMNS
 
+FACTS_S = 10.0
 HIDDEN = {"encoder", "segments", "tombstones"}  # long, and of use to nobody who searches
 
 
 class Encoder(Protocol):
-    """Queries to codes."""
+    """Texts, images and vectors to queries."""
 
     async def prepare(self, model_uri: str, fingerprint: str) -> None:
         """Loads a model. Raises what keeps it from that."""
 
     async def encode(
         self, model_uri: str, fingerprint: str, kind: str, content: Any, modality: str, deadline_s: float
-    ) -> bytes:
-        """The packed code of a text, an image or a vector."""
+    ) -> Query:
+        """The code of a text, an image or a vector, and what it came from."""
+
+
+class Memory(Protocol):
+    """A place that outlives a gateway and remembers what is served; see memory.py."""
+
+    async def recall(self) -> int | None:
+        """The generation last remembered; None where nothing is, or nobody answers."""
+
+    async def remember(self, generation: int) -> None:
+        """Keeps a generation's number. Raises nothing: who forgets is told again."""
 
 
 class Metrics(Protocol):
@@ -46,10 +61,22 @@ class Gateway:
         encoder: Of queries.
         keys: Who may ask.
         metrics: Told of every search.
+        thumbnails: Of the pairs' images, where there are any.
+        memory: Told what is served, where there is one.
     """
 
-    def __init__(self, router: Router, encoder: Encoder, keys: Keys, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        router: Router,
+        encoder: Encoder,
+        keys: Keys,
+        metrics: Metrics,
+        thumbnails: Thumbnails | None = None,
+        memory: Memory | None = None,
+    ) -> None:
         self.router, self.encoder, self.keys, self.metrics = router, encoder, keys, metrics
+        self.thumbnails, self.memory = thumbnails, memory
+        self.changing = asyncio.Lock()  # one change of what is served at a time
 
     async def activate(self, number: int | None) -> Served:
         """Serves a generation: its encoder is loaded first, then its shards, then queries go there."""
@@ -57,14 +84,22 @@ class Gateway:
         await self.encoder.prepare(chosen.model_uri, chosen.facts["model_fingerprint"])
         return await self.router.activate(chosen)
 
+    async def serve(self, number: int | None) -> Served:
+        """`activate`, and remembers it; whoever calls holds `changing`."""
+        served = await self.activate(number)
+        if self.memory is not None:
+            await self.memory.remember(served.generation.number)
+        return served
+
     async def search(self, request: SearchRequest) -> dict[str, Any]:
         """The k stored pairs nearest to a query, as `SearchAnswer` has it; encoded and searched in one generation."""
         started_s, served = time.perf_counter(), self.router.ready()
         deadline_s = time.monotonic() + request.timeout_s
         try:
-            code = await self.code_of(request, served, deadline_s)
+            kind = kind_of(request)
+            query = await self.query_of(request, served, deadline_s)
             encoded_s = time.perf_counter()
-            merged = await self.router.search(served, kind_of(request), code, deadline_s)
+            merged = await self.router.search(served, kind, query, deadline_s)
         except (BadInput, Overloaded):
             self.metrics.refused()
             raise
@@ -74,14 +109,14 @@ class Gateway:
         """Answers of several queries; those of one kind share a scan."""
         started_s, served = time.perf_counter(), self.router.ready()
         deadline_s = time.monotonic() + max(request.timeout_s for request in requests)
-        codes = await asyncio.gather(*(self.code_of(request, served, deadline_s) for request in requests))
+        queries = await asyncio.gather(*(self.query_of(request, served, deadline_s) for request in requests))
         encoded_s = time.perf_counter()
         by_kind: dict[Kind, list[int]] = {}
         for place, request in enumerate(requests):
             by_kind.setdefault(kind_of(request), []).append(place)
         answers: dict[int, Merged] = {}
         for kind, mine in by_kind.items():
-            found = await self.router.search_together(served, kind, [codes[place] for place in mine], deadline_s)
+            found = await self.router.search_together(served, kind, [queries[place] for place in mine], deadline_s)
             answers |= dict(zip(mine, found, strict=True))
         return [self.answered(request, answers[place], started_s, encoded_s) for place, request in enumerate(requests)]
 
@@ -94,18 +129,16 @@ class Gateway:
         if merged.missing and request.require_complete:
             found = f"shards {', '.join(map(str, merged.missing))} do not answer"
             raise Overloaded("a complete answer", found, "Ask again, or without require_complete")
-        now_s = time.perf_counter()
-        seconds = {"encode": encoded_s - started_s, "scan": now_s - encoded_s, "total": now_s - started_s}
+        total_s, encode_s = time.perf_counter() - started_s, encoded_s - started_s
+        wait_s = max(0.0, total_s - encode_s - merged.scan_s)
+        seconds = {"encode": encode_s, "wait": wait_s, "scan": merged.scan_s, "total": total_s}
         self.metrics.searched(request.kind(), seconds)
-        answer, generation = merged.answer, merged.served.generation
-        hits: list[dict[str, Any]] = [{"id": name, "distance": distance} for distance, name in answer.hits]
-        if request.metadata:
-            for hit, metadata in zip(hits, answer.metadata, strict=True):
-                hit["metadata"] = metadata
+        generation = merged.served.generation
+        hits = hits_of(merged.answer, request.metadata)
         return {
             "hits": hits,
-            "kth_distance": answer.hits[-1][0] if answer.hits else None,
-            "at_kth": answer.at_kth,
+            "kth_distance": merged.kth,
+            "at_kth": merged.answer.at_kth,
             "target": request.searched(),
             "bits": generation.bits,
             "generation": generation.number,
@@ -117,27 +150,60 @@ class Gateway:
             "timings_ms": {part: round(value * 1e3, 3) for part, value in seconds.items()},
         }
 
-    async def code_of(self, request: SearchRequest, served: Served, deadline_s: float) -> bytes:
-        """The packed code of a query, uint8 [bits / 8] as bytes, by the model of what is served."""
+    async def query_of(self, request: SearchRequest, served: Served, deadline_s: float) -> Query:
+        """A query's code, and what it came from, by the model of what is served."""
         kind, generation = request.kind(), served.generation
         if kind == "code":
-            return decode_code(request.code or "", generation.bits)
+            return Query(decode_code(request.code or "", generation.bits))
         if kind == "id":
-            item = await self.router.item(served, request.id or "", deadline_s)
-            return bytes.fromhex(item[f"{request.modality()}_code"])
+            return await self.query_of_pair(request, served, deadline_s)
         content: Any = decode_image(request.image) if request.image is not None else request.text or request.vector
         wanted = "" if content is None else content
-        fingerprint = generation.facts["model_fingerprint"]
-        return await self.encoder.encode(
-            generation.model_uri, fingerprint, kind, wanted, request.modality(), deadline_s
-        )
+        return await self.encoded(served, kind, wanted, request.modality(), deadline_s)
 
-    def facts(self) -> dict[str, Any]:
-        """What is served."""
-        facts = self.router.ready().generation.facts
-        return {name: value for name, value in facts.items() if name not in HIDDEN}
+    async def query_of_pair(self, request: SearchRequest, served: Served, deadline_s: float) -> Query:
+        """A stored pair as a query; where it is rescored, its stored feature is what is known of it."""
+        identity, modality = request.id or "", request.modality()
+        item = await self.router.item(served, identity, deadline_s)
+        code = bytes.fromhex(item[f"{modality}_code"])
+        if request.rescore is None:
+            return Query(code)
+        feature = await self.router.feature(served, identity, modality, deadline_s)
+        vector = np.frombuffer(feature, np.float32).tolist()
+        return (await self.encoded(served, "vector", vector, modality, deadline_s))._replace(code=code)
+
+    async def encoded(self, served: Served, kind: str, content: Any, modality: str, deadline_s: float) -> Query:
+        """What the encoder of the generation that is served makes of content."""
+        fingerprint = served.generation.facts["model_fingerprint"]
+        return await self.encoder.encode(served.generation.model_uri, fingerprint, kind, content, modality, deadline_s)
+
+    async def facts(self) -> dict[str, Any]:
+        """What is served, and what can be asked of it."""
+        served = self.router.ready()
+        schema = await self.router.schema(served, time.monotonic() + FACTS_S)
+        stored, facts = {*FEATURE_COLUMNS, "id"}, served.generation.facts
+        return {
+            **{name: value for name, value in facts.items() if name not in HIDDEN},
+            "columns": {field.name: str(field.type) for field in schema if field.name not in stored},
+            "encodes": ["text", "image", "vector"] if facts.get("encoder") else ["vector"],
+            "rescores": ["outputs", *(["features"] if FEATURE_COLUMNS[0] in schema.names else [])],
+            "thumbnails": self.thumbnails is not None,
+        }
 
 
 def kind_of(request: SearchRequest) -> Kind:
     """What the request must share with others to share their scan."""
-    return Kind(request.searched(), request.k, request.filter, request.ties, request.metadata)
+    kind = Kind(request.searched(), request.scanned(), request.filter, request.ties, request.metadata)
+    return kind._replace(rescore=request.rescore, keep=request.k) if request.rescore else kind
+
+
+def hits_of(answer: Answer, metadata: bool) -> list[dict[str, Any]]:
+    """Hits as they are sent."""
+    hits: list[dict[str, Any]] = [{"id": name, "distance": distance} for distance, name in answer.hits]
+    if answer.scores:
+        for hit, score in zip(hits, answer.scores, strict=True):
+            hit["score"] = round(score, 6)
+    if metadata:
+        for hit, columns in zip(hits, answer.metadata, strict=True):
+            hit["metadata"] = columns
+    return hits

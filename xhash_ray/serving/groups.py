@@ -2,57 +2,26 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from xhash_ray.core.hamming import count_below
 from xhash_ray.core.shards import even_split
+from xhash_ray.errors import BadInput
 from xhash_ray.index.generations import Generation, read
-from xhash_ray.index.segments import MODALITIES
-from xhash_ray.index.shard import Hit, load_shards
+from xhash_ray.index.segments import MODALITIES, Segment
+from xhash_ray.index.shard import Hit, Shard, load_shards
 from xhash_ray.progress import Progress
-from xhash_ray.serving.certificates import Summary, summarise
+from xhash_ray.serving.answers import Answer, Kind, Query
+from xhash_ray.serving.certificates import Summary, joined, summarise
 from xhash_ray.serving.filters import parse_filter, rows_passing
 from xhash_ray.serving.kept import Kept
 
 KEPT_FILTERS = 32
 KEPT_GENERATIONS = 2
-
-
-class Kind(NamedTuple):
-    """What queries must have in common to share a scan.
-
-    Attributes:
-        target: "image" or "text".
-        k: Hits wanted, at least 1.
-        filter: See `filters`; None for all rows.
-        ties: Whether codes at the k-th distance are counted.
-        metadata: Whether hits come with their metadata.
-    """
-
-    target: str
-    k: int
-    filter: str | None = None
-    ties: bool = False
-    metadata: bool = True
-
-
-class Answer(NamedTuple):
-    """A group's answer to one query, by (distance, id).
-
-    Attributes:
-        hits: (distance, id).
-        metadata: Of each hit; empty where it was not asked for.
-        at_kth: How many codes lie at the last hit's distance; None where nobody asked.
-    """
-
-    hits: list[tuple[int, str]]
-    metadata: list[dict[str, Any]]
-    at_kth: int | None
 
 
 class Group:
@@ -62,41 +31,64 @@ class Group:
         generation: Of the index.
         numbers: Of the shards.
         threads: Cores of a search; all by default.
+        before: Another generation's group: segments that both have are loaded once.
 
     Raises:
         BadInput: when a file is missing.
         Mismatch: when one is not what the generation says.
     """
 
-    def __init__(self, generation: Generation, numbers: Sequence[int], threads: int | None = None) -> None:
+    def __init__(
+        self, generation: Generation, numbers: Sequence[int], threads: int | None = None, before: Group | None = None
+    ) -> None:
         self.bits, self.numbers, self.threads = generation.bits, tuple(numbers), threads
         progress = Progress(f"shards {', '.join(map(str, numbers))}")
-        self.shard = load_shards(generation, numbers, progress=progress)
+        held = before.shard.segments if before else ()
+        self.shard: Shard = load_shards(generation, numbers, progress=progress, held=held)
         self.filters: Kept[str, list[np.ndarray]] = Kept(KEPT_FILTERS)
+        known = before.summary_of if before else {}
+        self.summary_of: dict[str, dict[str, Summary]] = {
+            each.facts.name: known.get(each.facts.name) or summaries(each, self.bits) for each in self.shard.segments
+        }
 
     @property
     def schema(self) -> pa.Schema:
-        """Of the metadata, the id among it."""
-        return self.shard.segments[0].table.schema if self.shard.segments else pa.schema([("id", pa.string())])
+        """Of the metadata of all segments, the id and features among it."""
+        schemas = [segment.table.schema for segment in self.shard.segments]
+        return pa.unify_schemas([pa.schema([("id", pa.string())]), *schemas], promote_options="permissive")
 
-    def search(self, kind: Kind, codes: Sequence[bytes]) -> list[Answer]:
+    def search(self, kind: Kind, queries: Sequence[Query]) -> list[Answer]:
         """Answers queries of one kind.
 
         Raises:
-            BadInput: for a filter that is none, or an unknown target.
+            BadInput: for a filter that is none, an unknown target, or rescoring by what the index or a query lacks.
         """
-        queries = np.frombuffer(b"".join(codes), np.uint8).reshape(len(codes), self.bits // 8)
+        codes = np.frombuffer(b"".join(query.code for query in queries), np.uint8).reshape(len(queries), -1)
         masks = self.masks(kind.filter)
-        found = self.shard.search(queries, kind.target, kind.k, self.threads, masks)
+        found = self.shard.search(codes, kind.target, kind.k, self.threads, masks)
         counts: Sequence[int | None] = [None] * len(found)
         if kind.ties:
-            counts = self.ties(queries, kind.target, found, masks)
-        return [self.answer(hits, count, kind.metadata) for hits, count in zip(found, counts, strict=True)]
+            counts = self.ties(codes, kind.target, found, masks)
+        asked = zip(queries, found, counts, strict=True)
+        return [self.answer(kind, query, hits, count) for query, hits, count in asked]
 
-    def answer(self, hits: list[Hit], at_kth: int | None, metadata: bool) -> Answer:
+    def answer(self, kind: Kind, query: Query, hits: list[Hit], at_kth: int | None) -> Answer:
         """Hits with what belongs to them."""
-        rows = self.shard.rows([hit.row for hit in hits]) if metadata else []
-        return Answer([(hit.distance, hit.id) for hit in hits], rows, at_kth)
+        numbers = [hit.row for hit in hits]
+        rows = self.shard.rows(numbers) if kind.metadata else []
+        scores = self.scores(kind, query, numbers) if kind.rescore and hits else []
+        return Answer([(hit.distance, hit.id) for hit in hits], rows, at_kth, scores)
+
+    def scores(self, kind: Kind, query: Query, numbers: Sequence[int]) -> list[float]:
+        """How near some rows are to a query by what is finer than distance; see core.rescoring."""
+        by_features = kind.rescore == "features"
+        known = query.feature if by_features else query.outputs
+        if known is None:
+            do = "Ask by text, image or vector, or without rescore"
+            raise BadInput(f"rescoring by {kind.rescore}", "of this query only its code is known", do)
+        scored = self.shard.cosines if by_features else self.shard.agreements
+        scores: list[float] = scored(numbers, kind.target, np.frombuffer(known, np.float32)).tolist()
+        return scores
 
     def ties(
         self, queries: np.ndarray, target: str, found: list[list[Hit]], masks: Sequence[np.ndarray | None]
@@ -121,8 +113,9 @@ class Group:
 
     def passing(self, text: str) -> list[np.ndarray]:
         """bool [rows] of every segment: for which rows a filter holds."""
-        expression = parse_filter(text, self.schema)
-        return [rows_passing(segment.table, expression) for segment in self.shard.segments]
+        schema = self.schema
+        expression = parse_filter(text, schema)
+        return [rows_passing(as_told(segment.table, schema), expression) for segment in self.shard.segments]
 
     def item(self, identity: str) -> dict[str, Any] | None:
         """Codes in hexadecimal and metadata of a pair; None when it is not here."""
@@ -132,11 +125,32 @@ class Group:
         codes = {f"{each}_code": self.shard.code(row, each).tobytes().hex() for each in MODALITIES}
         return {"id": identity, **codes, "metadata": self.shard.rows([row])[0]}
 
-    @functools.cached_property
+    def feature(self, identity: str, modality: str) -> bytes | None:
+        """float32 [d], the stored feature of a pair; None where the pair is not here.
+
+        Raises:
+            BadInput: when the index has no features.
+        """
+        row = self.shard.find(identity)
+        return None if row is None else self.shard.features([row], modality)[0].astype(np.float32).tobytes()
+
+    @property
     def summaries(self) -> dict[str, Summary]:
-        """Where the codes of each modality lie, for certificates."""
-        segments = self.shard.segments
-        return {each: summarise([segment.codes[each] for segment in segments], self.bits) for each in MODALITIES}
+        """Where the codes of each modality lie, for certificates; deleted ones count as well."""
+        return {each: joined([known[each] for known in self.summary_of.values()], self.bits) for each in MODALITIES}
+
+
+def as_told(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """A segment's rows with the columns of all segments; what a segment lacks is missing in its rows."""
+    given = [
+        table[field.name] if field.name in table.column_names else pa.nulls(len(table), field.type) for field in schema
+    ]
+    return pa.table(given, schema=schema) if table.schema != schema else table
+
+
+def summaries(segment: Segment, bits: int) -> dict[str, Summary]:
+    """Where a segment's codes lie, by modality."""
+    return {each: summarise(segment.codes[each], bits) for each in MODALITIES}
 
 
 class Holder:
@@ -163,27 +177,11 @@ class Holder:
         return self.groups.get(generation, lambda: self.loaded(read(self.uri, generation)))
 
     def loaded(self, generation: Generation) -> Group:
-        """The group in a generation, read from storage."""
-        return Group(generation, shards_of_groups(generation.shards, self.parts)[self.part], self.threads)
+        """The group in a generation: of its segments those are read from storage that no group here has yet."""
+        before = next(reversed(self.groups.values.values()), None)
+        return Group(generation, shards_of_groups(generation.shards, self.parts)[self.part], self.threads, before)
 
 
 def shards_of_groups(shards: int, groups: int) -> list[list[int]]:
     """Numbers of the shards of each group; the last ones have none where there are more groups than shards."""
     return [list(range(*ends)) for ends in even_split(shards, groups)]
-
-
-def merge_answers(parts: Sequence[Answer], k: int) -> Answer:
-    """One query's answer over several groups, by (distance, id)."""
-    whole = sorted((hit, place, number) for number, part in enumerate(parts) for place, hit in enumerate(part.hits))[:k]
-    hits = [hit for hit, _, _ in whole]
-    metadata = [parts[number].metadata[place] for _, place, number in whole if parts[number].metadata]
-    if any(part.at_kth is None for part in parts) or not hits:
-        return Answer(hits, metadata, None)
-    return Answer(hits, metadata, sum(count_at(part, hits[-1][0]) for part in parts))
-
-
-def count_at(part: Answer, kth: int) -> int:
-    """How many of a group's codes lie at the k-th distance of all: its last is counted, what is nearer is listed."""
-    if part.hits and part.hits[-1][0] == kth:
-        return part.at_kth or 0
-    return sum(distance == kth for distance, _ in part.hits)

@@ -12,7 +12,9 @@ from xhash_ray.errors import BadInput
 
 MAX_K = 10_000
 MAX_BATCH = 1024
+CANDIDATES_PER_HIT, MOST_BY_DEFAULT = 10, 1000
 Modality = Literal["image", "text"]
+Rescoring = Literal["outputs", "features"]
 
 
 class SearchRequest(BaseModel):
@@ -20,15 +22,23 @@ class SearchRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    text: str | None = Field(None, description="find images for this text", max_length=10_000)
+    text: str | None = Field(None, description="find images for this text", max_length=2_000)
     image: str | None = Field(None, description="find texts for this image: an encoded file in base64")
     code: str | None = Field(None, description="a packed code in hexadecimal")
-    vector: list[float] | None = Field(None, description="a feature as the model was trained on")
-    id: str | None = Field(None, description="more like this stored pair")
+    vector: list[float] | None = Field(None, description="a feature as the model was trained on", max_length=65_536)
+    id: str | None = Field(None, description="more like this stored pair", max_length=1_000)
     source: Modality | None = Field(None, description="modality of code, vector or id; image unless said")
     target: Modality | None = Field(None, description="modality searched; the other one unless said")
     k: int = Field(10, ge=1, le=MAX_K)
     filter: str | None = Field(None, description='such as: category = "shoes" and year >= 2010', max_length=4000)
+    rescore: Rescoring | None = Field(
+        None,
+        description="orders the nearest candidates by what is finer than distance: the query's outputs of the hash "
+        "function against stored codes, or the cosine with stored features",
+    )
+    candidates: int | None = Field(
+        None, ge=1, le=MAX_K, description="codes that are rescored; ten times k, at most 1,000, unless said"
+    )
     metadata: bool = Field(True, description="whether hits come with their metadata")
     ties: bool = Field(False, description="whether codes at the k-th distance are counted")
     require_complete: bool = Field(False, description="503 instead of an answer that lacks shards")
@@ -55,21 +65,35 @@ class SearchRequest(BaseModel):
         """The modality searched."""
         return self.target or ("image" if self.modality() == "text" else "text")
 
+    def scanned(self) -> int:
+        """How many nearest codes are looked for.
+
+        Raises:
+            BadInput: for fewer candidates than hits, or candidates that nothing rescores.
+        """
+        if self.candidates is not None and (self.rescore is None or self.candidates < self.k):
+            found = f"candidates {self.candidates}, k {self.k}, rescore {self.rescore or 'none'}"
+            raise BadInput("a search", found, "Give candidates only with rescore, at least k of them")
+        if self.rescore is None:
+            return self.k
+        return self.candidates or max(self.k, min(CANDIDATES_PER_HIT * self.k, MOST_BY_DEFAULT))
+
 
 class FoundPair(BaseModel):
     """A hit."""
 
     id: str
     distance: int = Field(description="differing bits")
+    score: float | None = Field(None, description="where rescored: higher is nearer, and orders the hits")
     metadata: dict[str, Any] | None = None
 
 
 class SearchAnswer(BaseModel):
-    """The k nearest, by (distance, id)."""
+    """The k nearest, by (distance, id), or by (score, distance, id) where rescored."""
 
     hits: list[FoundPair]
-    kth_distance: int | None
-    at_kth: int | None = Field(description="how many codes lie at the k-th distance, where ties were asked for")
+    kth_distance: int | None = Field(description="distance of the k-th hit, or of the last candidate where rescored")
+    at_kth: int | None = Field(description="how many codes lie at that distance, where ties were asked for")
     target: Modality
     bits: int
     generation: int
@@ -112,12 +136,18 @@ class Item(BaseModel):
     metadata: dict[str, Any]
 
 
-class ActivateRequest(BaseModel):
-    """Which generation to serve."""
+class Refusal(BaseModel):
+    """Why there is no answer."""
 
-    model_config = ConfigDict(extra="forbid")
+    asked: str
+    found: str
+    do: str = Field(description="what mends it")
 
-    generation: int | None = Field(None, ge=1, description="the current one unless said")
+
+class ErrorAnswer(BaseModel):
+    """An error."""
+
+    error: Refusal
 
 
 def decode_image(text: str) -> bytes:

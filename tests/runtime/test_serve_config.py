@@ -1,0 +1,106 @@
+"""Config files: what we ship is what Serve and KubeRay take, and a deployed file answers over HTTP and gRPC."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import grpc
+import pytest
+import yaml
+from ray.serve.schema import ServeDeploySchema
+
+from tests.runtime.conftest import RAY_BIN, free_port
+from xhash_ray.client import Client
+from xhash_ray.errors import BadInput
+from xhash_ray.runtime import serving
+from xhash_ray.runtime.serving import ServeArgs
+from xhash_ray.serving.messages import SERVICE, message
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+SERVE = RAY_BIN.parent / "serve"
+
+
+def serve_config() -> dict:
+    """What deploy/serve.yaml says."""
+    return yaml.safe_load((DEPLOY / "serve.yaml").read_text())
+
+
+def rayservice() -> dict:
+    """What deploy/kuberay/rayservice.yaml says."""
+    return yaml.safe_load((DEPLOY / "kuberay" / "rayservice.yaml").read_text())
+
+
+@pytest.mark.parametrize("config", [serve_config(), yaml.safe_load(rayservice()["spec"]["serveConfigV2"])])
+def test_files_that_are_shipped_are_serves_and_ours(config):
+    checked = ServeDeploySchema.model_validate(config)
+    (application,) = checked.applications
+    assert application.import_path == "xhash_ray.runtime.serving:build_app"
+    assert ServeArgs.model_validate(application.args).replicas == 2
+    assert ServeArgs.model_validate({"index": "a", "ports": {"http": 8000}}).ports.http == 8000
+
+
+def test_the_manifest_is_what_kuberay_takes(shared_data):
+    jsonschema = pytest.importorskip("jsonschema")
+    folder = shared_data.parent / "kuberay-crds-v1.7.0"
+    crd = yaml.safe_load((folder / "ray.io_rayservices.yaml").read_text())
+    (version,) = [each for each in crd["spec"]["versions"] if each["name"] == "v1"]
+    jsonschema.validate(rayservice(), version["schema"]["openAPIV3Schema"])
+
+
+def test_serve_build_needs_an_index_by_name(monkeypatch, tmp_path):
+    monkeypatch.delenv("XHASH_INDEX", raising=False)
+    with pytest.raises(BadInput, match="XHASH_INDEX"):
+        _ = serving.app
+    with pytest.raises(AttributeError):
+        _ = serving.application
+
+
+def test_serve_build_writes_a_config_file(run, tmp_path):
+    made = tmp_path / "built.yaml"
+    environment = {**os.environ, "XHASH_INDEX": run.index}
+    command = [str(SERVE), "build", "xhash_ray.runtime.serving:app", "-o", str(made)]
+    subprocess.run(command, env=environment, check=True, capture_output=True, timeout=120)
+    built = ServeDeploySchema.model_validate(yaml.safe_load(made.read_text()))
+    names = {deployment.name for deployment in built.applications[0].deployments}
+    assert names == {"GatewayDeployment", "EncoderDeployment"}
+
+
+def test_a_config_file_is_deployed_and_answers_over_http_and_grpc(run, head, tmp_path):
+    from ray import serve
+
+    config, http_port, grpc_port = serve_config(), free_port(), free_port()
+    config["http_options"] = {"host": "127.0.0.1", "port": http_port}
+    config["grpc_options"]["port"] = grpc_port
+    config["applications"][0]["args"] = {"index": run.index, "processes": 2, "gateways": 2, "encoder_threads": 1}
+    written = tmp_path / "serve.yaml"
+    written.write_text(yaml.safe_dump(config))
+    subprocess.run([str(SERVE), "deploy", str(written), "-a", head.dashboard], check=True, timeout=60)
+    try:
+        with Client(f"http://127.0.0.1:{http_port}", timeout_s=60) as client:
+            wait_until_ready(client)
+            spoken = client.search(text="a red circle", k=7)
+            assert spoken.complete
+        with grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as channel:
+            stub = channel.unary_unary(
+                f"/{SERVICE}/Search",
+                request_serializer=message("SearchRequest").SerializeToString,
+                response_deserializer=message("SearchAnswer").FromString,
+            )
+            answer = stub(message("SearchRequest")(text="a red circle", k=7), metadata=(("application", "xhash"),))
+            assert [(hit.id, hit.distance) for hit in answer.hits] == [(hit.id, hit.distance) for hit in spoken.hits]
+            with pytest.raises(grpc.RpcError, match="INVALID_ARGUMENT") as refused:
+                stub(message("SearchRequest")(code=b"\1"), metadata=(("application", "xhash"),))
+            assert "8 bits" in refused.value.details()
+    finally:
+        serve.shutdown()
+
+
+def wait_until_ready(client: Client) -> None:
+    """Returns when the endpoint answers."""
+    deadline_s = time.monotonic() + 120
+    while not client.alive():
+        assert time.monotonic() < deadline_s, "it never answered"
+        time.sleep(0.5)

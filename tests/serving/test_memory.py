@@ -1,0 +1,78 @@
+"""What is served is remembered outside the gateway: a new one goes on with it, and several agree."""
+
+import asyncio
+
+from tests.index.test_life import index, model  # noqa: F401 (fixtures)
+from tests.serving.test_http import ADMIN, GROUPS, Backend, Encoder, Metrics, served  # noqa: F401 (fixtures)
+from xhash_ray.index import life
+from xhash_ray.options import IndexDelete
+from xhash_ray.serving import memory
+from xhash_ray.serving.gateway import Gateway
+from xhash_ray.serving.keys import Keys
+from xhash_ray.serving.router import Router
+
+
+class Remembered:
+    """A memory in this process."""
+
+    def __init__(self) -> None:
+        self.generation: int | None = None
+
+    async def recall(self):
+        return self.generation
+
+    async def remember(self, generation):
+        self.generation = generation
+
+
+def gateway_of(uri: str, where: Remembered) -> Gateway:
+    """A gateway that has not begun."""
+    backends = [Backend(uri, part) for part in range(GROUPS)]
+    return Gateway(Router(uri, backends), Encoder(), Keys(None), Metrics(), memory=where)
+
+
+def number(gateway: Gateway) -> int:
+    """What it serves."""
+    return gateway.router.ready().generation.number
+
+
+def test_a_new_gateway_serves_what_the_old_one_did(index):  # noqa: F811
+    async def scene():
+        where = Remembered()
+        old = gateway_of(index, where)
+        await memory.begin(old, where)
+        life.delete(IndexDelete(index=index, ids=("pair-0",)))
+        assert number(old) == 1
+        await memory.agree(old, where)
+        assert where.generation == 1, "what it serves is remembered"
+        new = gateway_of(index, where)
+        await memory.begin(new, where)
+        assert number(new) == 1, "the index has another by now, nobody has activated it"
+        await old.serve(None)
+        await memory.agree(new, where)
+        assert (number(old), number(new), where.generation) == (2, 2, 2)
+        where.generation = None
+        await memory.agree(new, where)
+        assert where.generation == 2, "who forgot is told again"
+
+    asyncio.run(scene())
+
+
+def test_a_generation_that_is_gone_is_not_waited_for(index):  # noqa: F811
+    async def scene():
+        where = Remembered()
+        where.generation = 7
+        gateway = gateway_of(index, where)
+        await memory.begin(gateway, where)
+        assert number(gateway) == 1
+
+    asyncio.run(scene())
+
+
+def test_an_admins_change_is_remembered(served):  # noqa: F811
+    where = Remembered()
+    served.gateway.memory = where
+    life.delete(IndexDelete(index=served.index, ids=("pair-0",)))
+    headers = {"Authorization": f"Bearer {ADMIN}"}
+    assert served.post("/v1/admin/activate", json={}, headers=headers).json()["generation"] == 2
+    assert where.generation == 2

@@ -1,0 +1,129 @@
+"""What is deployed, as the gateway sees it: groups of shards and the encoder behind handles of Ray Serve."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ray.exceptions import RayError, RayTaskError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
+from ray.serve.handle import DeploymentHandle
+
+from xhash_ray.errors import Overloaded, XhashError
+from xhash_ray.serving.answers import Query
+from xhash_ray.serving.backends import Hedging, Lost, raised
+from xhash_ray.serving.gateway import Encoder, Memory
+
+PAUSE_S = 0.05  # before another replica is tried
+UNAVAILABLE = (RayError, DeploymentUnavailableError, BackPressureError, asyncio.TimeoutError)
+RECALL_S, PREPARE_S = 5.0, 600.0
+
+
+async def answered(call: Callable[[], Any], deadline_s: float) -> Any:
+    """What a deployment answers: where a replica dies it is another one's turn, until the deadline.
+
+    Args:
+        call: Asks it, once.
+        deadline_s: On the clock of time.monotonic.
+
+    Raises:
+        Lost: when nobody answers in time.
+        XhashError: what was answered; RayTaskError: an error of ours in the replica, which asking again does not mend.
+    """
+    while True:
+        left_s = max(0.001, deadline_s - time.monotonic())
+        try:
+            return raised(await asyncio.wait_for(call(), left_s))
+        except RayTaskError:
+            raise
+        except UNAVAILABLE as error:
+            if time.monotonic() + PAUSE_S >= deadline_s:
+                raise Lost(str(error).splitlines()[0][:200] if str(error) else type(error).__name__) from None
+            await asyncio.sleep(PAUSE_S)
+
+
+class Deployed:
+    """A backend behind a handle.
+
+    Args:
+        handle: To the replicas of a group of shards.
+        hedged: Whether there are several, so that a slow one can be overtaken.
+    """
+
+    def __init__(self, handle: DeploymentHandle, hedged: bool) -> None:
+        self.handle, self.hedging = handle, Hedging() if hedged else None
+
+    async def call(self, method: str, deadline_s: float, *arguments: Any) -> Any:
+        """See `Backend`. All replicas prepare; one of them, or the quicker of two, answers everything else."""
+        if method == "prepare":
+            return (await everywhere(self.handle, "call", deadline_s, method, *arguments))[0]
+
+        async def ask() -> Any:
+            return await self.handle.call.remote(method, deadline_s - time.monotonic(), *arguments)
+
+        hedging = self.hedging
+        return await answered(ask if hedging is None else lambda: hedging.first(ask), deadline_s)
+
+
+async def everywhere(handle: DeploymentHandle, method: str, deadline_s: float, *arguments: Any) -> list[Any]:
+    """What every replica answers; one that dies meanwhile does without, as it will load what it is asked for.
+
+    Raises:
+        Lost: when none answers. XhashError: what one answered.
+    """
+    left_s = deadline_s - time.monotonic()
+    asked = (*arguments[:1], left_s, *arguments[1:]) if method == "call" else arguments
+    try:
+        response = handle.broadcast(method, *asked)
+        answers = await response.results_async(timeout_s=left_s, return_exceptions=True)
+    except (*UNAVAILABLE, TimeoutError) as error:
+        raise Lost(str(error)[:200]) from None
+    for answer in answers:
+        if isinstance(answer, (RayTaskError, XhashError)):
+            raise answer
+    good = [answer for answer in answers if not isinstance(answer, BaseException)]
+    if not good:
+        raise Lost("no replica answers")
+    return good
+
+
+class DeployedEncoder(Encoder, Memory):
+    """The encoder behind its handle."""
+
+    def __init__(self, handle: DeploymentHandle) -> None:
+        self.handle = handle
+
+    async def prepare(self, model_uri: str, fingerprint: str) -> None:
+        """See `Encoder`."""
+        try:
+            await everywhere(self.handle, "prepare", time.monotonic() + PREPARE_S, model_uri, fingerprint)
+        except Lost as error:
+            raise Overloaded("the encoder", str(error), "Ask again") from None
+
+    async def encode(
+        self, model_uri: str, fingerprint: str, kind: str, content: Any, modality: str, deadline_s: float
+    ) -> Query:
+        """See `Encoder`."""
+        asked = (model_uri, fingerprint, kind, modality)
+        try:
+            found: Query = await answered(
+                lambda: self.handle.encode.remote(asked, content, deadline_s - time.monotonic()), deadline_s
+            )
+        except Lost as error:
+            raise Overloaded(f"encoding a {kind} query", str(error), "Ask again") from None
+        return found
+
+    async def recall(self) -> int | None:
+        """See `Memory`. All copies are asked: one that is new knows nothing."""
+        try:
+            known = await everywhere(self.handle, "recall", time.monotonic() + RECALL_S)
+        except Lost:
+            return None
+        return next((each for each in known if each is not None), None)
+
+    async def remember(self, generation: int) -> None:
+        """See `Memory`."""
+        try:
+            await everywhere(self.handle, "remember", time.monotonic() + RECALL_S, generation)
+        except Lost:
+            return

@@ -1,0 +1,105 @@
+"""Ports of the endpoint's own, in the process of the gateway: a proxy before it would cost more than the search."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import grpc
+import uvicorn
+
+from xhash_ray.errors import BadInput, XhashError
+from xhash_ray.serving.calls import MAX_MESSAGE_BYTES, Calls, Servicer, add_servicer
+from xhash_ray.serving.http import door, http_api
+
+GRPC_OPTIONS = [("grpc.max_receive_message_length", MAX_MESSAGE_BYTES), ("grpc.so_reuseport", 0)]
+
+
+class Ports(NamedTuple):
+    """Where to listen.
+
+    Attributes:
+        host: Address.
+        http: Port, None for none.
+        grpc: Port, None for none.
+        certificate: Local file of a PEM certificate chain; both ports speak TLS then.
+        key: Local file of its private key.
+    """
+
+    host: str = "127.0.0.1"
+    http: int | None = None
+    grpc: int | None = None
+    certificate: str | None = None
+    key: str | None = None
+
+
+def check_ports(ports: Ports) -> None:
+    """Raises BadInput for a certificate without a key, or files that cannot be read."""
+    if (ports.certificate is None) != (ports.key is None):
+        found = "only one of certificate and key"
+        raise BadInput("TLS", found, "Give both --tls-certificate and --tls-key, or neither")
+    for path in (ports.certificate, ports.key):
+        if path is not None and not Path(path).is_file():
+            raise BadInput("TLS", f"no file {path}", "Name PEM files that this machine can read")
+
+
+class Server(uvicorn.Server):
+    """A server that leaves signals to whoever owns the process."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Captures none."""
+        yield
+
+
+async def listen(ports: Ports) -> list[object]:
+    """Answers on the ports until the process ends; returns what must be kept meanwhile.
+
+    Raises:
+        XhashError: when nothing can listen there.
+    """
+    kept: list[object] = []
+    if ports.http is not None:
+        kept.append(await listen_http(ports))
+    if ports.grpc is not None:
+        kept.append(await listen_grpc(ports))
+    return kept
+
+
+async def listen_http(ports: Ports) -> asyncio.Task[None]:
+    """HTTP."""
+    where, port = f"{ports.host}:{ports.http}", ports.http or 0
+    try:
+        listener = socket.create_server((ports.host, port), backlog=1024)
+    except OSError as error:
+        raise XhashError(f"listening on {where}", error.strerror or str(error), "Choose another port") from None
+    tls: Mapping[str, str | None] = {"ssl_certfile": ports.certificate, "ssl_keyfile": ports.key}
+    server = Server(uvicorn.Config(http_api(), log_level="error", access_log=False, **tls))  # type: ignore[arg-type]
+    task = asyncio.get_running_loop().create_task(server.serve(sockets=[listener]))
+    while not (server.started or task.done()):
+        await asyncio.sleep(0.02)
+    if not server.started:
+        raise XhashError(f"listening on {where}", "the server ended at once", "See the gateway's log")
+    return task
+
+
+async def listen_grpc(ports: Ports) -> grpc.aio.Server:
+    """gRPC."""
+    where = f"{ports.host}:{ports.grpc}"
+    server = grpc.aio.server(options=GRPC_OPTIONS)
+    add_servicer(Servicer(Calls(lambda: door.gateway)), server)
+    try:
+        if ports.certificate and ports.key:
+            pair = (Path(ports.key).read_bytes(), Path(ports.certificate).read_bytes())
+            server.add_secure_port(where, grpc.ssl_server_credentials([pair]))
+        else:
+            server.add_insecure_port(where)
+        await server.start()
+    except (RuntimeError, OSError) as error:
+        found = str(error).splitlines()[0][:200]
+        raise XhashError(f"listening on {where}", found, "Choose another --grpc-port") from None
+    return server

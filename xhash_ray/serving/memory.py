@@ -1,0 +1,47 @@
+"""Which generation is served, remembered outside the gateway: a new one serves what the old one did, several agree."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from xhash_ray.errors import XhashError
+from xhash_ray.serving.gateway import Gateway, Memory
+
+LOOK_S = 1.0
+log = logging.getLogger(__name__)
+
+
+async def begin(gateway: Gateway, memory: Memory) -> None:
+    """Serves what was served before, or the index's current generation where that is unknown or gone.
+
+    Raises:
+        XhashError: when that cannot be loaded.
+    """
+    known = await memory.recall()
+    try:
+        await gateway.activate(known)
+    except XhashError:
+        if known is None:
+            raise
+        await gateway.activate(None)
+
+
+async def agree(gateway: Gateway, memory: Memory) -> None:
+    """One look: what others were told to serve is served here; a memory that lost it is told again."""
+    async with gateway.changing:
+        known, mine = await memory.recall(), gateway.router.ready().generation.number
+        if known is None:
+            await memory.remember(mine)
+        elif known != mine:
+            await gateway.activate(known)
+
+
+async def keep_agreeing(gateway: Gateway, memory: Memory) -> None:
+    """Looks again and again."""
+    while True:
+        await asyncio.sleep(LOOK_S)
+        try:
+            await agree(gateway, memory)
+        except XhashError as error:
+            log.warning("following the other gateways: %s", error)
