@@ -52,17 +52,35 @@ def search_parts(
     Raises:
         as `hamming.search`.
     """
+    found = search_each(parts, queries, k, threads, masks)
+    return [best_of(found, query, k) for query in range(len(queries))]
+
+
+def search_each(
+    parts: Sequence[UInt8[np.ndarray, "_ _"]],
+    queries: UInt8[np.ndarray, "q bytes"],
+    k: int,
+    threads: int | None = None,
+    masks: Sequence[Bool[np.ndarray, " _"] | None] | None = None,
+) -> list[Hits]:
+    """Of every part what can be among the k nearest of all: at most k hits by (distance, row), then ABSENT.
+
+    Arguments and errors as of `search_parts`.
+    """
     check_k(k)
     used = scanning.check_threads(threads)
     for codes in parts:
         hamming.check_codes(codes, queries)
     given = masks or [None] * len(parts)
     shown = [hamming.check_mask(mask, len(codes)) for codes, mask in zip(parts, given, strict=True)]
-    if sum(map(len, parts)) * len(queries) < hamming.FEW_PAIRS:
-        found = [hamming.search(codes, queries, k, mask=mask) for codes, mask in zip(parts, given, strict=True)]
-    else:
-        found = scanning.nearest(parts, queries, k, used, shown)
-    return [best_of(found, query, k) for query in range(len(queries))]
+    if are_few(parts, queries):
+        return [hamming.search(codes, queries, k, mask=mask) for codes, mask in zip(parts, given, strict=True)]
+    return scanning.nearest(parts, queries, k, used, shown)
+
+
+def are_few(parts: Sequence[UInt8[np.ndarray, "_ _"]], queries: UInt8[np.ndarray, "q bytes"]) -> bool:
+    """Whether loading the compiler costs more than it saves."""
+    return sum(map(len, parts)) * len(queries) < hamming.FEW_PAIRS
 
 
 def search_parts_reference(

@@ -81,9 +81,16 @@ def nearest(
     for part in range(len(parts)):
         none = [Hits(*np.zeros((2, b - a, 0), np.int64)) for a, b in groups]
         mine = [[hits for task in group for number, hits in task if number == part] for group in by_group]
-        merged = [merge(each, k) if each else empty for each, empty in zip(mine, none, strict=True)]
+        merged = [joined(each, empty, k) for each, empty in zip(mine, none, strict=True)]
         answers.append(Hits(*(np.concatenate(each) for each in zip(*merged, strict=True))))
     return answers
+
+
+def joined(found: Sequence[Hits], empty: Hits, k: int) -> Hits:
+    """What the ranges of one part hold, most often one, whose hits are in order already."""
+    if len(found) > 1:
+        return merge(found, k)
+    return found[0] if found else empty
 
 
 def cut(parts: Sequence[np.ndarray], start: int, stop: int) -> list[tuple[int, int, int]]:

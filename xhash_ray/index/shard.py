@@ -18,9 +18,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from xhash_ray.core.parts import Candidates, contenders, search_parts
+from xhash_ray.core.parts import Candidates, are_few, contenders, search_each, search_parts
 from xhash_ray.core.rescoring import asymmetric_scores, cosine_scores
-from xhash_ray.core.topk import check_k
+from xhash_ray.core.scanning import ABSENT
+from xhash_ray.core.topk import Hits, check_k
 from xhash_ray.errors import BadInput
 from xhash_ray.index.generations import Generation
 from xhash_ray.index.ids import StoredIds
@@ -41,6 +42,18 @@ class Hit(NamedTuple):
     row: int
 
 
+class Found(NamedTuple):
+    """One query's answer.
+
+    Attributes:
+        hits: (distance, id), in their order.
+        rows: Of each.
+    """
+
+    hits: list[tuple[int, str]]
+    rows: list[int]
+
+
 @dataclass(frozen=True)
 class Shard:
     """A shard in memory.
@@ -59,6 +72,11 @@ class Shard:
         return [0, *np.cumsum([segment.facts.rows for segment in self.segments]).tolist()]
 
     @functools.cached_property
+    def addresses(self) -> np.ndarray:
+        """int64 [segments, 2], where the ids of each lie."""
+        return np.array([segment.ids.addresses for segment in self.segments], np.int64)
+
+    @functools.cached_property
     def ids_are_many(self) -> bool:
         """Whether ids are so many that memory cannot be expected to hold them all."""
         return sum(segment.ids.size_bytes for segment in self.segments) > MANY_ID_BYTES
@@ -71,6 +89,21 @@ class Shard:
         threads: int | None = None,
         masks: Sequence[np.ndarray | None] | None = None,
     ) -> list[list[Hit]]:
+        """The answers of `nearest` as hits, by which shards are merged. Arguments and errors as of it."""
+        found = self.nearest(queries, target, k, threads, masks)
+        return [
+            [Hit(distance, name, self.number, row) for (distance, name), row in zip(each.hits, each.rows, strict=True)]
+            for each in found
+        ]
+
+    def nearest(
+        self,
+        queries: np.ndarray,
+        target: str,
+        k: int,
+        threads: int | None = None,
+        masks: Sequence[np.ndarray | None] | None = None,
+    ) -> list[Found]:
         """The k nearest codes of a modality.
 
         Args:
@@ -87,11 +120,14 @@ class Shard:
             raise BadInput("searching", f"target '{target}'", "Ask for image or text")
         codes = [segment.codes[target] for segment in self.segments]
         shown = masks if masks is not None else [segment.live for segment in self.segments]
+        if not self.ids_are_many and not are_few(codes, queries):
+            return self.merged(search_each(codes, queries, k, threads, shown), k)
         found = search_parts(codes, queries, k, threads=threads, masks=shown)
         if not self.ids_are_many:
             return self.named_together(found, k)
         self.ask_for_ids(found, k)
-        return [self.named(candidates, k) for candidates in found]
+        named = [self.named(candidates, k) for candidates in found]
+        return [Found([(hit.distance, hit.id) for hit in hits], [hit.row for hit in hits]) for hits in named]
 
     def ask_for_ids(self, found: Sequence[Candidates], k: int) -> None:
         """Has the ids read that `named` will want, of all queries side by side: winners, and some of those tied."""
@@ -108,7 +144,27 @@ class Shard:
                 if mine is not None:
                     ask(segment.ids, mine)
 
-    def named_together(self, found: Sequence[Candidates], k: int) -> list[list[Hit]]:
+    def merged(self, found: Sequence[Hits], k: int) -> list[Found]:
+        """`named_together`, compiled: only the winners' ids are made strings."""
+        from xhash_ray.core.naming import merging  # the compiler is loaded only when it pays
+
+        queries, width = len(found[0].distances), max(hits.distances.shape[1] for hits in found)
+        distances, rows = np.full((2, len(found), queries, width), ABSENT, np.int64)
+        for part, hits in enumerate(found):
+            distances[part, :, : hits.distances.shape[1]] = hits.distances
+            rows[part, :, : hits.rows.shape[1]] = hits.rows
+        best = np.full((3, queries, min(k, width * len(found))), -1, np.int64)
+        counts = np.zeros(queries, np.int64)
+        merging()(self.addresses, distances, rows, *best, counts)
+        names = np.empty(best[0].shape, dtype=object)
+        for part in np.unique(best[1][best[1] >= 0]).tolist():
+            there = best[1] == part
+            names[there] = self.segments[part].ids.of(best[2][there])
+        numbers = np.asarray(self.starts)[best[1]] + best[2]
+        every = zip(best[0].tolist(), names.tolist(), numbers.tolist(), counts.tolist(), strict=True)
+        return [Found(list(zip(d[:count], n[:count], strict=True)), r[:count]) for d, n, r, count in every]
+
+    def named_together(self, found: Sequence[Candidates], k: int) -> list[Found]:
         """The first k candidates of every query by (distance, id); ids of all queries are read at once."""
         left = [contenders(each, k) for each in found]
         parts, rows = (np.concatenate([each[field] for each in left]) for field in (1, 2))
@@ -116,13 +172,13 @@ class Shard:
         for part in np.unique(parts):
             there = np.flatnonzero(parts == part)
             names[there] = self.segments[part].ids.of(rows[there])
-        numbers = (np.asarray(self.starts)[parts] + rows).tolist()
+        numbers, listed = (np.asarray(self.starts)[parts] + rows).tolist(), names.tolist()
         answers, first = [], 0
         for each in left:
-            mine = slice(first, first + len(each.rows))
-            ordered = sorted(zip(each.distances.tolist(), names[mine].tolist(), numbers[mine], strict=True))[:k]
-            answers.append([Hit(distance, name, self.number, row) for distance, name, row in ordered])
-            first = mine.stop
+            last = first + len(each.rows)
+            whole = sorted(zip(each.distances.tolist(), listed[first:last], numbers[first:last], strict=True))[:k]
+            answers.append(Found([entry[:2] for entry in whole], [entry[2] for entry in whole]))
+            first = last
         return answers
 
     def named(self, found: Candidates, k: int) -> list[Hit]:

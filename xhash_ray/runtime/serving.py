@@ -28,7 +28,7 @@ from xhash_ray.serving.coalescing import Coalescer
 from xhash_ray.serving.gateway import Gateway
 from xhash_ray.serving.kept import Kept
 from xhash_ray.serving.keys import Keys
-from xhash_ray.serving.listening import Ports, check_ports, listen
+from xhash_ray.serving.listening import Ports, check_ports, listen, settle
 from xhash_ray.serving.router import Router
 from xhash_ray.serving.thumbnails import Thumbnails
 from xhash_ray.storage import uri as places
@@ -118,6 +118,7 @@ class ShardsDeployment:
         self.server = GroupServer(uri, part, parts)
         self.server.prepare(generations.current(uri).number)
         self.turns = ThreadPoolExecutor(SCANS_AT_ONCE)
+        settle()
 
     async def call(self, method: str, left_s: float, *arguments: Any) -> Any:
         """A method of `GroupServer`, unless its time is over before its turn; errors of this project are returned."""
@@ -216,6 +217,7 @@ class GatewayDeployment:
         self.following = asyncio.get_running_loop().create_task(memory.keep_agreeing(gateway, deployed))
         self.listening = await listen(args.ports)
         self.calls = Calls(lambda: gateway)
+        settle()
         http.door.opened = gateway  # by its module: Serve copies this class, and whatever it names otherwise
 
     async def Search(self, request: Any, grpc_context: Any) -> Any:  # noqa: N802

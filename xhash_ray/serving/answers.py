@@ -48,7 +48,7 @@ class Answer(NamedTuple):
     """A group's answer to one query, by (distance, id).
 
     Attributes:
-        hits: (distance, id).
+        hits: (distance, id), at most k.
         metadata: Of each hit; empty where it was not asked for.
         at_kth: How many codes lie at the last hit's distance; None where nobody asked.
         scores: Of each hit, higher is nearer; empty where nobody asked.
@@ -62,6 +62,8 @@ class Answer(NamedTuple):
 
 def merge_answers(parts: Sequence[Answer], k: int) -> Answer:
     """One query's answer over several groups, by (distance, id)."""
+    if len(parts) == 1:
+        return parts[0]
     whole = sorted((hit, place, number) for number, part in enumerate(parts) for place, hit in enumerate(part.hits))[:k]
     hits = [hit for hit, _, _ in whole]
     metadata = [parts[number].metadata[place] for _, place, number in whole if parts[number].metadata]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import base64
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import Request
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
@@ -15,7 +15,8 @@ from xhash_ray.serving.requests import SearchRequest
 
 INVALID, UNSUPPORTED = 422, 415
 MOST_FIELDS = 32
-FORM = "multipart/form-data"
+JSON, FORM = "application/json", "multipart/form-data"
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class Refused(Exception):
@@ -27,21 +28,38 @@ class Refused(Exception):
 
 
 async def search_request(request: Request) -> SearchRequest:
-    """The query of a request, read once by pydantic itself: what FastAPI does with a body takes twice as long.
+    """The query of a request, in JSON or a form.
 
     Raises:
         Refused: for a body that is no query, naming the field.
     """
-    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if kind_of(request) != FORM:
+        return await body_of(request, SearchRequest)
     try:
-        if kind == FORM:
-            return SearchRequest.model_validate(await form_fields(request))
-        if kind == "application/json" or kind.endswith("+json"):
-            return SearchRequest.model_validate_json(await request.body())
+        return SearchRequest.model_validate(await form_fields(request))
     except ValidationError as error:
         raise invalid(error.errors(include_url=False, include_context=False)) from None
-    found = f"content type '{kind[:100]}'" if kind else "no content type"
-    raise Refused(UNSUPPORTED, XhashError("a request body", found, f"Send application/json, or {FORM} with a file"))
+
+
+async def body_of(request: Request, model: type[Model]) -> Model:
+    """A body in JSON, read once by pydantic itself: what FastAPI does with it takes twice as long.
+
+    Raises:
+        Refused: for another kind of body, or one that does not hold what it should, naming the field.
+    """
+    kind = kind_of(request)
+    if kind != JSON and not kind.endswith("+json"):
+        found = f"content type '{kind[:100]}'" if kind else "no content type"
+        raise Refused(UNSUPPORTED, XhashError("a request body", found, f"Send {JSON}, or {FORM} to search by a file"))
+    try:
+        return model.model_validate_json(await request.body())
+    except ValidationError as error:
+        raise invalid(error.errors(include_url=False, include_context=False)) from None
+
+
+def kind_of(request: Request) -> str:
+    """The content type, without its parameters."""
+    return request.headers.get("content-type", "").split(";")[0].strip().lower()
 
 
 async def form_fields(request: Request) -> dict[str, Any]:
@@ -68,11 +86,17 @@ def invalid(errors: Any) -> Refused:
     return Refused(INVALID, XhashError(f"field {where}", str(first["msg"])[:500], "See /docs"))
 
 
-def described() -> dict[str, Any]:
-    """What the API's description says of a search's body."""
-    schema = SearchRequest.model_json_schema()
+def described(model: type[BaseModel]) -> dict[str, Any]:
+    """What the API's description says of a body in JSON."""
+    return {"requestBody": {"required": True, "content": {JSON: {"schema": model.model_json_schema()}}}}
+
+
+def described_search() -> dict[str, Any]:
+    """What the API's description says of a search's body, which may be a form."""
+    made = described(SearchRequest)
+    content = made["requestBody"]["content"]
+    schema = content[JSON]["schema"]
     fields = {name: facts for name, facts in schema["properties"].items() if name not in {"image", "vector"}}
     image = {"type": "string", "format": "binary", "description": "an encoded file"}
-    form = {**schema, "properties": {**fields, "image": image}}
-    content = {"application/json": {"schema": schema}, FORM: {"schema": form}}
-    return {"requestBody": {"required": True, "content": content}}
+    content[FORM] = {"schema": {**schema, "properties": {**fields, "image": image}}}
+    return made

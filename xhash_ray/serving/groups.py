@@ -13,7 +13,7 @@ from xhash_ray.core.shards import even_split
 from xhash_ray.errors import BadInput
 from xhash_ray.index.generations import Generation, read
 from xhash_ray.index.segments import MODALITIES, Segment
-from xhash_ray.index.shard import Hit, Shard, load_shards
+from xhash_ray.index.shard import Found, Shard, load_shards
 from xhash_ray.progress import Progress
 from xhash_ray.serving.answers import Answer, Kind, Query
 from xhash_ray.serving.certificates import Summary, joined, summarise
@@ -65,19 +65,18 @@ class Group:
         """
         codes = np.frombuffer(b"".join(query.code for query in queries), np.uint8).reshape(len(queries), -1)
         masks = self.masks(kind.filter)
-        found = self.shard.search(codes, kind.target, kind.k, self.threads, masks)
+        found = self.shard.nearest(codes, kind.target, kind.k, self.threads, masks)
         counts: Sequence[int | None] = [None] * len(found)
         if kind.ties:
             counts = self.ties(codes, kind.target, found, masks)
         asked = zip(queries, found, counts, strict=True)
-        return [self.answer(kind, query, hits, count) for query, hits, count in asked]
+        return [self.answer(kind, query, each, count) for query, each, count in asked]
 
-    def answer(self, kind: Kind, query: Query, hits: list[Hit], at_kth: int | None) -> Answer:
+    def answer(self, kind: Kind, query: Query, found: Found, at_kth: int | None) -> Answer:
         """Hits with what belongs to them."""
-        numbers = [hit.row for hit in hits]
-        rows = self.shard.rows(numbers) if kind.metadata else []
-        scores = self.scores(kind, query, numbers) if kind.rescore and hits else []
-        return Answer([(hit.distance, hit.id) for hit in hits], rows, at_kth, scores)
+        rows = self.shard.rows(found.rows) if kind.metadata else []
+        scores = self.scores(kind, query, found.rows) if kind.rescore and found.rows else []
+        return Answer(found.hits, rows, at_kth, scores)
 
     def scores(self, kind: Kind, query: Query, numbers: Sequence[int]) -> list[float]:
         """How near some rows are to a query by what is finer than distance; see core.rescoring."""
@@ -91,10 +90,10 @@ class Group:
         return scores
 
     def ties(
-        self, queries: np.ndarray, target: str, found: list[list[Hit]], masks: Sequence[np.ndarray | None]
+        self, queries: np.ndarray, target: str, found: list[Found], masks: Sequence[np.ndarray | None]
     ) -> list[int]:
         """How many codes lie at each answer's last distance."""
-        kth = np.array([hits[-1].distance if hits else -1 for hits in found], dtype=np.int64)
+        kth = np.array([each.hits[-1][0] if each.hits else -1 for each in found], dtype=np.int64)
         total = np.zeros(len(found), dtype=np.int64)
         for segment, mask in zip(self.shard.segments, masks, strict=True):
             codes = segment.codes[target]

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
 import orjson
-from fastapi import APIRouter, Depends, FastAPI, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 
 from xhash_ray.errors import BadInput
 from xhash_ray.serving import changes
-from xhash_ray.serving.bodies import described, search_request
+from xhash_ray.serving.bodies import body_of, described, described_search, search_request
 from xhash_ray.serving.door import READING, Guard, door
 from xhash_ray.serving.pages import pages
 from xhash_ray.serving.refusing import (
@@ -28,13 +28,12 @@ from xhash_ray.serving.refusing import (
     refusals,
     say_errors,
 )
-from xhash_ray.serving.requests import BatchAnswer, BatchRequest, EncodeAnswer, Item, SearchAnswer, SearchRequest
+from xhash_ray.serving.requests import BatchAnswer, BatchRequest, EncodeAnswer, Item, SearchAnswer
 from xhash_ray.serving.router import Served
 
 ITEM_TIMEOUT_S = 10.0
 SEARCHING = refusals(WRONG, TOO_LARGE, UNSUPPORTED, INVALID)
 CHANGED = refusals(WRONG, TAKEN, TOO_LARGE, INVALID)
-Asked = Annotated[SearchRequest, Depends(search_request)]
 routes = APIRouter()
 
 
@@ -43,16 +42,23 @@ routes = APIRouter()
     response_model=SearchAnswer,
     dependencies=READING,
     responses=SEARCHING,
-    openapi_extra=described(),
+    openapi_extra=described_search(),
 )
-async def search(body: Asked) -> Response:
+async def search(request: Request) -> Response:
     """The k stored pairs nearest to a query."""
-    return plain(await door.gateway.search(body))
+    return plain(await door.gateway.search(await search_request(request)))
 
 
-@routes.post("/v1/search/batch", response_model=BatchAnswer, dependencies=READING, responses=SEARCHING)
-async def search_batch(body: BatchRequest) -> Response:
+@routes.post(
+    "/v1/search/batch",
+    response_model=BatchAnswer,
+    dependencies=READING,
+    responses=SEARCHING,
+    openapi_extra=described(BatchRequest),
+)
+async def search_batch(request: Request) -> Response:
     """Several queries at once."""
+    body = await body_of(request, BatchRequest)
     return plain({"answers": await door.gateway.search_batch(body.queries)})
 
 
@@ -61,11 +67,11 @@ async def search_batch(body: BatchRequest) -> Response:
     response_model=EncodeAnswer,
     dependencies=READING,
     responses=SEARCHING,
-    openapi_extra=described(),
+    openapi_extra=described_search(),
 )
-async def encode(body: Asked) -> Response:
+async def encode(request: Request) -> Response:
     """The code of a query."""
-    served = door.gateway.router.ready()
+    body, served = await search_request(request), door.gateway.router.ready()
     query = await door.gateway.query_of(body, served, time.monotonic() + body.timeout_s)
     fingerprint = served.generation.facts["model_fingerprint"]
     return plain({"code": query.code.hex(), "bits": served.generation.bits, "model_fingerprint": fingerprint})
@@ -135,7 +141,7 @@ def http_api() -> FastAPI:
     app.include_router(routes)
     app.include_router(pages)
     say_errors(app)
-    app.add_middleware(Guard)
+    app.add_middleware(Guard, at_once={"/v1/search": search, "/v1/search/batch": search_batch})
     return app
 
 

@@ -63,11 +63,11 @@ class Router:
     Args:
         uri: The index's folder.
         backends: The groups of its shards.
-        batch: Single queries that share a scan at most.
+        batch: Single queries that share a scan at most; of 64 callers one half is scanned while the other is answered.
         waiting: Single queries that may wait.
     """
 
-    def __init__(self, uri: str, backends: Sequence[Backend], batch: int = 64, waiting: int = 512) -> None:
+    def __init__(self, uri: str, backends: Sequence[Backend], batch: int = 32, waiting: int = 512) -> None:
         self.uri, self.backends = uri, list(backends)
         self.served: Served | None = None
         self.coalescer = Coalescer(self.search_kind, most=batch, bound=waiting)
