@@ -320,6 +320,7 @@ class BenchServe:
     batches: int = option("batch requests", 12)
     rate: float | None = option("also an open loop of so many requests a second", None)
     against: str = option("faiss or nobody", "faiss", choices=("faiss", "nobody"))
+    plot: str | None = option("PNG of the latencies", None)
     out: str = option("folder for the index; one that is there is used again", "${XHASH_BENCH:-/tmp/xhash-bench}/serve")
     seed: int = option("of codes and queries", 1)
 

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
+from xhash_ray.benchmarks.latency_plot import draw_latencies, histogram
 from xhash_ray.errors import BadInput, XhashError
 from xhash_ray.options import BenchServe
 from xhash_ray.progress import Progress
 from xhash_ray.reports import render
 from xhash_ray.runtime.serve_benchmark import bench_serve, measured, plain_server, served_index
-from xhash_ray.serving.groups import Holder, Kind
+from xhash_ray.serving.answers import Kind, Query
+from xhash_ray.serving.groups import Holder
 
 
 def test_both_servers_find_the_same_distances(tmp_path):
@@ -23,7 +25,7 @@ def test_both_servers_find_the_same_distances(tmp_path):
 
     codes = np.random.default_rng(1).integers(0, 256, (500, 8), dtype=np.uint8)
     served_index(tmp_path, codes, 3)
-    ours = Holder(str(tmp_path)).group(1).search(Kind("image", 20, metadata=False), [codes[7].tobytes()])[0]
+    ours = Holder(str(tmp_path)).group(1).search(Kind("image", 20, metadata=False), [Query(codes[7].tobytes())])[0]
     with TestClient(plain_app(codes, 1)) as client:
         asked = {"code": codes[7].tobytes().hex(), "k": 20}
         hits = client.post("/v1/search", json=asked).json()["hits"]
@@ -40,7 +42,10 @@ def test_a_server_is_measured_in_a_process_of_its_own(tmp_path):
     asked = BenchServe(codes=3000, k=5, requests=10, callers=4, batch=2, batches=2, rate=50, out=str(tmp_path))
     single = json.dumps({"code": "00" * 8, "k": 5}).encode()
     batch = json.dumps({"queries": [json.loads(single)] * 2}).encode()
-    row = measured("plain", plain_server(tmp_path), [single], [batch], asked, Progress("bench serve"))
+    found = measured("plain", plain_server(tmp_path), [single], [batch], asked, Progress("bench serve"))
+    assert sum(count for _, count in histogram(found.loads["one"])) == 10
+    assert draw_latencies({"plain": {"one": found.loads["one"]}}).startswith(b"\x89PNG")
+    row = found.row(2)
     assert 0 < row["one_p50_ms"] <= row["one_p99_ms"]
     assert min(row["many_per_s"], row["batch_queries_per_s"], row["open_per_s"], row["ready_s"]) > 0
     assert "many per s" in render("bench serve", {"codes": 3000, "rows": [row]})

@@ -34,7 +34,8 @@ class StoredIds:
         self.mapped, self.address = mapped, address
         _, offsets, names = self.column.buffers()
         self.starts = np.frombuffer(offsets, np.int32)[self.column.offset :] if offsets else np.zeros(1, np.int32)
-        self.names_at, self.names = (names.address, memoryview(names)) if names else (0, memoryview(b""))
+        self.names_at = int(names.address) if names else 0
+        self.names = memoryview(names) if names else memoryview(b"")
 
     def __len__(self) -> int:
         return len(self.column)

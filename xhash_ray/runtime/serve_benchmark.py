@@ -12,10 +12,10 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +23,7 @@ import torch
 
 from xhash_ray import methods
 from xhash_ray.benchmarks.code_sets import code_set
+from xhash_ray.benchmarks.latency_plot import draw_latencies, histogram
 from xhash_ray.benchmarks.load import Load, closed_loop, open_loop
 from xhash_ray.core.hamming import search
 from xhash_ray.errors import BadInput, BadOption, XhashError
@@ -35,6 +36,7 @@ from xhash_ray.options import BenchServe
 from xhash_ray.progress import Progress
 from xhash_ray.runtime import cluster
 from xhash_ray.runtime.endpoint import unused_port
+from xhash_ray.storage import uri as places
 from xhash_ray.storage.artefact import write_artefact
 from xhash_ray.storage.codes import from_array
 
@@ -68,9 +70,15 @@ def bench_serve(options: BenchServe) -> dict[str, Any]:
         for start in range(0, max(1, len(singles) - options.batch + 1), options.batch)
     ]
     kernel = kernel_rate(codes, queries[: options.batch], options)
-    rows = [measured("xhash", our_server(folder), singles, batches, options, progress)]
+    servers = {"xhash": our_server(folder)}
     if options.against == "faiss":
-        rows.append(measured("FastAPI + faiss", plain_server(folder), singles, batches, options, progress))
+        servers["FastAPI + faiss"] = plain_server(folder)
+    loads = {name: measured(name, server, singles, batches, options, progress) for name, server in servers.items()}
+    if options.plot:
+        shown = {server: without_batches(mine.loads) for server, mine in loads.items()}
+        places.write_bytes(places.normalise(options.plot), draw_latencies(shown))
+        progress.say(f"plot at {options.plot}")
+    rows = [each.row(options.batch) for each in loads.values()]
     fast = {name: os.environ.get(name, "") for name in FAST}
     sizes = {"codes": options.codes, "bits": options.bits, "k": options.k, "shards": options.shards}
     return {
@@ -79,6 +87,9 @@ def bench_serve(options: BenchServe) -> dict[str, Any]:
         "environment": fast,
         "kernel_queries_per_s": kernel,
         "rows": rows,
+        "histograms_ms": {
+            each.server: {name: histogram(load) for name, load in each.loads.items()} for each in loads.values()
+        },
     }
 
 
@@ -158,26 +169,57 @@ def ready(url: str) -> float:
     raise XhashError(f"server at {url}", f"no answer in {READY_S:.0f} s", "Start it by hand to see why")
 
 
+def without_batches(loads: Mapping[str, Load]) -> dict[str, Load]:
+    """Loads of single queries."""
+    return {name: load for name, load in loads.items() if name != "batch"}
+
+
+class Measured(NamedTuple):
+    """One server under all loads.
+
+    Attributes:
+        server: Its name.
+        ready_s: Until it answered.
+        loads: By name: one caller, many, in batches, at a rate.
+    """
+
+    server: str
+    ready_s: float
+    loads: dict[str, Load]
+
+    def row(self, batch: int) -> dict[str, Any]:
+        """Its figures."""
+        row: dict[str, Any] = {"server": self.server, "ready_s": round(self.ready_s, 1)}
+        for name, load in without_batches(self.loads).items():
+            row |= told(name, load)
+        row["batch_queries_per_s"] = round(self.loads["batch"].per_s * batch, 1)
+        return row
+
+
 def measured(
     name: str, server: Any, singles: list[bytes], batches: list[bytes], options: BenchServe, progress: Progress
-) -> dict[str, Any]:
-    """One server under all loads."""
+) -> Measured:
+    """One server under all loads.
+
+    Raises:
+        XhashError: when it answers with errors.
+    """
     with server as url:
         seconds = ready(url)
         single, batch = f"{url}/v1/search", f"{url}/v1/search/batch"
         asyncio.run(closed_loop(single, singles, 4, 100))  # warms up
-        one = asyncio.run(closed_loop(single, singles, 1, options.requests))
-        many = asyncio.run(closed_loop(single, singles, options.callers, options.requests * 4))
-        together = asyncio.run(closed_loop(batch, batches, 2, options.batches))
-        row = {"server": name, "ready_s": round(seconds, 1), **told("one", one), **told("many", many)}
-        row["batch_queries_per_s"] = round(together.per_s * options.batch, 1)
-        failed = one.failed + many.failed + together.failed
+        loads = {
+            "one": asyncio.run(closed_loop(single, singles, 1, options.requests)),
+            "many": asyncio.run(closed_loop(single, singles, options.callers, options.requests * 4)),
+            "batch": asyncio.run(closed_loop(batch, batches, 2, options.batches)),
+        }
         if options.rate:
-            row |= told("open", asyncio.run(open_loop(single, singles, options.rate, options.requests * 4)))
+            loads["open"] = asyncio.run(open_loop(single, singles, options.rate, options.requests * 4))
+    failed = sum(load.failed for load in loads.values())
     if failed:
         raise XhashError(f"{name} under load", f"{failed} requests failed", "See the server's logs")
     progress.say(f"{name}: done")
-    return row
+    return Measured(name, seconds, loads)
 
 
 def told(name: str, load: Load) -> dict[str, float]:
