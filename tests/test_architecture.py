@@ -163,3 +163,9 @@ def test_every_pure_room_imports_without_ray():
     rooms = [f"xhash_ray.{room}" for room in PURE] + ["xhash_ray.runtime.collectives"]
     finished = subprocess.run([sys.executable, "-c", IMPORT_ALL, *rooms], capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
+
+
+def test_gateways_and_shards_start_without_torch():
+    """Five seconds that only the encoder's process has to pay."""
+    code = "import sys, xhash_ray.runtime.serving; assert not {'torch', 'open_clip', 'numba'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

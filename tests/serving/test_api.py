@@ -14,8 +14,9 @@ from PIL import Image
 from tests.index.test_life import index, model  # noqa: F401 (fixtures)
 from tests.serving.test_http import ADMIN, served  # noqa: F401 (fixtures)
 from xhash_ray.errors import BadInput
-from xhash_ray.features.clip import PIXEL_LIMIT, EncoderFacts, Preprocessor
+from xhash_ray.features.clip import EncoderFacts, Preprocessor
 from xhash_ray.serving import http
+from xhash_ray.storage.pictures import PIXEL_LIMIT
 
 schema = schemathesis.openapi.from_asgi("/openapi.json", http.http_api())
 QUIET = settings(

@@ -14,7 +14,6 @@ from PIL import Image
 
 from tests.corpus.test_sources import tar
 from xhash_ray.errors import BadInput, Overloaded, XhashError
-from xhash_ray.serving import shrinking
 from xhash_ray.serving.shrinking import shrunk
 from xhash_ray.serving.thumbnails import Places, Thumbnails
 
@@ -225,5 +224,5 @@ def test_what_is_too_large_or_broken_is_none(monkeypatch):
     for form in ("EPS", "PPM", "PDF"):
         assert shrunk(encoded(Image.new("RGB", (9, 9)), form), 64) is None, "a reader that starts programs"
     assert shrunk(encoded(Image.new("1", (20_000, 20_000))), 64) is None, "more than Pillow itself wants"
-    monkeypatch.setattr(shrinking, "PIXEL_LIMIT", 39_999)
+    monkeypatch.setattr("xhash_ray.storage.pictures.PIXEL_LIMIT", 39_999)
     assert shrunk(fine, 64) is None

@@ -6,7 +6,6 @@ what `open_clip.create_model_and_transforms`, `encode_image` and `encode_text` g
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -15,7 +14,6 @@ import numpy as np
 import open_clip
 import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
-from PIL import Image
 from torch.nn.functional import normalize
 
 from xhash_ray.errors import BadInput
@@ -26,9 +24,7 @@ from xhash_ray.features.checkpoints import (
     resolve_weights,
     weights_digest,
 )
-
-PIXEL_LIMIT = 64_000_000  # a larger picture is refused before it is decoded
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")  # Pillow's others would start programs, or read files
+from xhash_ray.storage.pictures import open_picture
 
 
 @dataclass(frozen=True)
@@ -83,9 +79,7 @@ class Preprocessor:
             ValueError: when it cannot be decoded, or is larger than PIXEL_LIMIT.
         """
         try:
-            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-                if image.width * image.height > PIXEL_LIMIT:
-                    raise ValueError(f"image of {image.width} x {image.height} pixels")
+            with open_picture(content) as image:
                 for step in self.to_rgb:
                     image = step(image)
                 return np.asarray(image).transpose(2, 0, 1)

@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
@@ -19,7 +19,6 @@ from xhash_ray.errors import BadInput, Overloaded, XhashError
 from xhash_ray.index import generations
 from xhash_ray.runtime import telemetry
 from xhash_ray.runtime.deployed import Deployed, DeployedEncoder
-from xhash_ray.runtime.query_encoder import QueryEncoder
 from xhash_ray.serving import http, memory
 from xhash_ray.serving.answers import Query
 from xhash_ray.serving.backends import Backend, GroupServer, InProcess
@@ -32,6 +31,9 @@ from xhash_ray.serving.listening import Ports, check_ports, listen, settle
 from xhash_ray.serving.router import Router
 from xhash_ray.serving.thumbnails import Thumbnails
 from xhash_ray.storage import uri as places
+
+if TYPE_CHECKING:
+    from xhash_ray.runtime.query_encoder import QueryEncoder
 
 KEPT_ENCODERS = 2
 INDEX_VARIABLE = "XHASH_INDEX"
@@ -161,7 +163,7 @@ class EncoderDeployment:
             return error
         return None
 
-    def encoder(self, model_uri: str, fingerprint: str) -> QueryEncoder:
+    def encoder(self, model_uri: str, fingerprint: str) -> "QueryEncoder":
         """The encoder of a model, loaded where it is not there.
 
         Raises:
@@ -169,8 +171,10 @@ class EncoderDeployment:
         """
         return self.encoders.get(fingerprint, lambda: self.loaded(model_uri, fingerprint))
 
-    def loaded(self, model_uri: str, fingerprint: str) -> QueryEncoder:
+    def loaded(self, model_uri: str, fingerprint: str) -> "QueryEncoder":
         """The encoder of a model, read from storage. Errors as of `encoder`."""
+        from xhash_ray.runtime.query_encoder import QueryEncoder  # torch: only this process pays its five seconds
+
         made = QueryEncoder(model_uri, self.pretrained, self.threads)
         if made.facts["fingerprint"] != fingerprint:
             found = f"{model_uri} holds model {made.facts['fingerprint'][:12]}"

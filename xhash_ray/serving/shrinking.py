@@ -6,7 +6,7 @@ import io
 
 from PIL import Image, ImageOps
 
-from xhash_ray.features.clip import FORMATS, PIXEL_LIMIT
+from xhash_ray.storage.pictures import open_picture
 
 QUALITY = 82
 
@@ -22,9 +22,7 @@ def shrunk(content: bytes, side: int) -> bytes | None:
         None for what cannot be decoded, is not of FORMATS, or has more than PIXEL_LIMIT pixels.
     """
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            if image.width * image.height > PIXEL_LIMIT:
-                return None
+        with open_picture(content) as image:
             image.draft("RGB", (2 * side, 2 * side))  # JPEG can be decoded at an eighth of its size
             small = plain(ImageOps.exif_transpose(image), side)
         written = io.BytesIO()

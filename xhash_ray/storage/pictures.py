@@ -1,0 +1,23 @@
+"""Encoded pictures from anywhere: which formats are opened, and how large they may be."""
+
+from __future__ import annotations
+
+import io
+
+from PIL import Image
+
+PIXEL_LIMIT = 64_000_000  # a larger picture is refused before it is decoded
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")  # Pillow's others would start programs, or read files
+
+
+def open_picture(content: bytes) -> Image.Image:
+    """A picture whose pixels are not decoded yet.
+
+    Raises:
+        ValueError: for one with more than PIXEL_LIMIT pixels.
+        Exception: whatever Pillow's readers run into.
+    """
+    image = Image.open(io.BytesIO(content), formats=FORMATS)
+    if image.width * image.height > PIXEL_LIMIT:
+        raise ValueError(f"image of {image.width} x {image.height} pixels")
+    return image
