@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from xhash_ray.core import bits as packed
 from xhash_ray.errors import BadInput, Mismatch, XhashError
-from xhash_ray.features.clip import ClipEncoder, Preprocessor
 from xhash_ray.methods.artefacts import to_method
 from xhash_ray.serving.answers import Query
 from xhash_ray.storage.artefact import read_artefact
+
+if TYPE_CHECKING:
+    from xhash_ray.features.clip import ClipEncoder
 
 
 class QueryEncoder:
@@ -36,6 +38,11 @@ class QueryEncoder:
         self.clip: ClipEncoder | None = None
         stored: dict[str, Any] = self.facts.get("encoder") or {}
         if stored:
+            from xhash_ray.features.clip import (  # three seconds that only they pay who have one
+                ClipEncoder,
+                Preprocessor,
+            )
+
             device = "cuda" if torch.cuda.is_available() else "cpu"
             self.clip = ClipEncoder(stored["model"], pretrained or stored["pretrained"], device, stored=stored)
             self.preprocessor = Preprocessor(self.clip.facts)

@@ -88,7 +88,7 @@ def build_app(args: ServeArgs) -> serve.Application:
     ]
     resources = {"num_cpus": 0.5, "num_gpus": args.encoder_gpus}
     copies = encoder.options(ray_actor_options=resources, num_replicas=args.encoders)
-    bound_encoder = copies.bind(args.pretrained, args.encoder_threads)
+    bound_encoder = copies.bind(served.uri, args.pretrained, args.encoder_threads)
     hedged = args.replicas > 1
     return gateway.options(num_replicas=args.gateways).bind(args, served.uri, hedged, bound_encoder, *groups)
 
@@ -141,11 +141,13 @@ class ShardsDeployment:
 class EncoderDeployment:
     """Contents to queries, by the model of whichever generation is served; and a memory of which that is."""
 
-    def __init__(self, pretrained: str | None, threads: int) -> None:
+    def __init__(self, uri: str, pretrained: str | None, threads: int) -> None:
         self.pretrained, self.threads = pretrained, threads
         self.encoders: Kept[str, QueryEncoder] = Kept(KEPT_ENCODERS)
         self.coalescer = Coalescer(self.encode_together, most=32, bound=256)
         self.generation: int | None = None
+        current = generations.current(uri)
+        self.encoder(current.model_uri, current.facts["model_fingerprint"])
 
     def recall(self) -> int | None:
         """The generation remembered."""

@@ -79,10 +79,15 @@ class Gateway:
         self.changing = asyncio.Lock()  # one change of what is served at a time
 
     async def activate(self, number: int | None) -> Served:
-        """Serves a generation: its encoder is loaded first, then its shards, then queries go there."""
+        """Serves a generation: its encoder and its shards are loaded side by side, then queries go there.
+
+        Raises:
+            XhashError: when either cannot be; then the old one stays.
+        """
         chosen = await self.router.chosen(number)
-        await self.encoder.prepare(chosen.model_uri, chosen.facts["model_fingerprint"])
-        return await self.router.activate(chosen)
+        encoder = self.encoder.prepare(chosen.model_uri, chosen.facts["model_fingerprint"])
+        prepared, _ = await asyncio.gather(self.router.prepare(chosen), encoder)
+        return self.router.flip(prepared)
 
     async def serve(self, number: int | None) -> Served:
         """`activate`, and remembers it; whoever calls holds `changing`."""

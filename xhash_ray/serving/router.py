@@ -1,7 +1,7 @@
 """From one query to one answer: groups asked at once, merged, and what is missing said.
 
-A router serves one generation at a time. `activate` has every group load the next one, then flips: queries carry their
-generation, so those under way end in the old one and none mixes both.
+A router serves one generation at a time. `prepare` has every group load the next one, `flip` sends queries there: they
+carry their generation, so those under way end in the old one and none mixes both.
 """
 
 from __future__ import annotations
@@ -71,7 +71,6 @@ class Router:
         self.uri, self.backends = uri, list(backends)
         self.served: Served | None = None
         self.coalescer = Coalescer(self.search_kind, most=batch, bound=waiting)
-        self.swapping = asyncio.Lock()
 
     async def chosen(self, number: int | None) -> Generation:
         """A generation of the index, the current one by default.
@@ -83,25 +82,28 @@ class Router:
             return await asyncio.to_thread(current, self.uri)
         return await asyncio.to_thread(read, self.uri, number)
 
-    async def activate(self, chosen: Generation) -> Served:
-        """Serves a generation as soon as all groups have it.
+    async def prepare(self, chosen: Generation) -> Served:
+        """Has all groups load a generation; queries still go to the one before it.
 
         Raises:
-            XhashError: when a group cannot load it; then the old one stays.
+            XhashError: when a group cannot load it.
         """
-        async with self.swapping:
-            deadline_s = time.monotonic() + LOADING_S
-            loaded = await asyncio.gather(
-                *(backend.call("prepare", deadline_s, chosen.number) for backend in self.backends),
-                return_exceptions=True,
-            )
-            summaries = []
-            for answer in loaded:
-                if isinstance(answer, BaseException):
-                    raise answer if isinstance(answer, XhashError) else unready(chosen.number, answer)
-                summaries.append(answer)
-            self.served = Served(chosen, summaries)
-            return self.served
+        deadline_s = time.monotonic() + LOADING_S
+        loaded = await asyncio.gather(
+            *(backend.call("prepare", deadline_s, chosen.number) for backend in self.backends),
+            return_exceptions=True,
+        )
+        summaries = []
+        for answer in loaded:
+            if isinstance(answer, BaseException):
+                raise answer if isinstance(answer, XhashError) else unready(chosen.number, answer)
+            summaries.append(answer)
+        return Served(chosen, summaries)
+
+    def flip(self, prepared: Served) -> Served:
+        """From now on queries go to what all groups have prepared."""
+        self.served = prepared
+        return prepared
 
     def ready(self) -> Served:
         """What is served.
