@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 from xhash_ray.client import Client
 from xhash_ray.errors import BadInput, BadOption
 from xhash_ray.options import Query
+
+KEY_VARIABLE = "XHASH_KEY"
 
 
 def ask(options: Query) -> dict[str, Any]:
@@ -28,8 +31,9 @@ def ask(options: Query) -> dict[str, Any]:
         raise BadOption("xhash query", f"{found} given", "Give exactly one of --text, --image, --id")
     if options.image is not None:
         given["image"] = read_image(options.image)
-    given["target"] = options.target
-    with Client(options.url, options.timeout_s) as client:
+    given |= {"target": options.target, "filter": options.filter, "rescore": options.rescore}
+    key = options.key or os.environ.get(KEY_VARIABLE)
+    with Client(options.url, options.timeout_s, key) as client:
         return asdict(client.search(k=options.k, **given))
 
 

@@ -267,6 +267,9 @@ class Query:
     id: str | None = option("find what is like this stored pair", None)
     k: int = option("hits wanted", 10)
     target: str | None = option("modality searched; default: the other one", None, choices=(None, "image", "text"))
+    filter: str | None = option('such as: category = "shoes" and year >= 2010', None)
+    rescore: str | None = option("what orders the candidates", None, choices=(None, "outputs", "features"))
+    key: str | None = option("API key; by default what the variable XHASH_KEY holds", None)
     url: str = option("of the endpoint", "http://127.0.0.1:8000")
     timeout_s: float = option("seconds to wait for the answer", 30.0)
 

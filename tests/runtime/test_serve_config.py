@@ -71,6 +71,7 @@ def test_serve_build_writes_a_config_file(run, tmp_path):
 def test_a_config_file_is_deployed_and_answers_over_http_and_grpc(run, head, tmp_path):
     from ray import serve
 
+    serve.shutdown()  # one that runs would keep its ports
     config, http_port, grpc_port = serve_config(), free_port(), free_port()
     config["http_options"] = {"host": "127.0.0.1", "port": http_port}
     config["grpc_options"]["port"] = grpc_port

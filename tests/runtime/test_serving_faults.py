@@ -41,7 +41,7 @@ def test_nobody_is_ever_told_what_is_wrong_and_full_service_comes_back(phases, n
     assert seen["full_service_after_s"] < 60
 
 
-@pytest.mark.parametrize(("name", "generations"), zip(SWAPS, ([1, 2], [2, 3], [3, 4]), strict=True))
+@pytest.mark.parametrize(("name", "generations"), list(zip(SWAPS, ([1, 2], [2, 3], [3, 4]), strict=True)))
 def test_swaps_under_load_refuse_nobody(phases, name, generations):
     seen = phases[name]
     assert (seen["refused"], seen["incomplete"], seen["errors"]) == (0, 0, [])

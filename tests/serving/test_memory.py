@@ -1,12 +1,17 @@
 """What is served is remembered outside the gateway: a new one goes on with it, and several agree."""
 
 import asyncio
+import shutil
+
+import pytest
 
 from tests.index.test_life import index, model  # noqa: F401 (fixtures)
 from tests.serving.test_http import ADMIN, GROUPS, Backend, Encoder, Metrics, served  # noqa: F401 (fixtures)
+from xhash_ray.errors import BadInput
 from xhash_ray.index import life
 from xhash_ray.options import IndexDelete
 from xhash_ray.serving import memory
+from xhash_ray.serving.backends import Lost
 from xhash_ray.serving.gateway import Gateway
 from xhash_ray.serving.keys import Keys
 from xhash_ray.serving.router import Router
@@ -17,8 +22,11 @@ class Remembered:
 
     def __init__(self) -> None:
         self.generation: int | None = None
+        self.away = False
 
     async def recall(self):
+        if self.away:
+            raise Lost
         return self.generation
 
     async def remember(self, generation):
@@ -65,6 +73,36 @@ def test_a_generation_that_is_gone_is_not_waited_for(index):  # noqa: F811
         gateway = gateway_of(index, where)
         await memory.begin(gateway, where)
         assert number(gateway) == 1
+
+    asyncio.run(scene())
+
+
+def test_a_memory_that_does_not_answer_changes_nothing(index):  # noqa: F811
+    async def scene():
+        where = Remembered()
+        where.away = True
+        gateway = gateway_of(index, where)
+        await memory.begin(gateway, where)
+        assert number(gateway) == 1
+        with pytest.raises(Lost):
+            await memory.agree(gateway, where)
+        assert where.generation is None
+
+    asyncio.run(scene())
+
+
+def test_what_was_served_before_is_served_though_the_current_one_cannot_be(index):  # noqa: F811
+    async def scene():
+        where = Remembered()
+        where.generation = 1
+        life.delete(IndexDelete(index=index, ids=("pair-0",)))
+        shutil.rmtree(f"{index}/tombstones")
+        gateway = gateway_of(index, where)
+        await memory.begin(gateway, where)
+        assert number(gateway) == 1
+        where.generation = None
+        with pytest.raises(BadInput, match="is missing"):
+            await memory.begin(gateway_of(index, where), where)
 
     asyncio.run(scene())
 

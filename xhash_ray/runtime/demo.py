@@ -61,7 +61,7 @@ def demo(options: Demo) -> dict[str, Any]:
     progress.say(f"everything it makes lies in {root}")
     with cluster.connected():
         stages = build_stages(options, root)
-        facts = start(Serve(index=f"{root}/index", port=options.port))
+        facts = start(Serve(index=f"{root}/index", port=options.port, images=f"{root}/corpus"))
         try:
             answers = ask_endpoint(facts["url"], root)
             result = summary(root, stages, answers, facts, progress)

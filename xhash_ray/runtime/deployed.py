@@ -16,7 +16,8 @@ from xhash_ray.serving.gateway import Encoder, Memory
 
 PAUSE_S = 0.05  # before another replica is tried
 UNAVAILABLE = (RayError, DeploymentUnavailableError, BackPressureError, asyncio.TimeoutError)
-RECALL_S, PREPARE_S = 5.0, 600.0
+LATER_S = 0.25  # before replicas that are not there yet are asked again
+PREPARE_S, RECALL_S = 600.0, 10.0
 
 
 async def answered(call: Callable[[], Any], deadline_s: float) -> Any:
@@ -66,25 +67,34 @@ class Deployed:
 
 
 async def everywhere(handle: DeploymentHandle, method: str, deadline_s: float, *arguments: Any) -> list[Any]:
-    """What every replica answers; one that dies meanwhile does without, as it will load what it is asked for.
+    """What every replica answers, as soon as there is one; one that dies meanwhile will load what it is asked for.
+
+    Args:
+        handle: To the replicas.
+        method: Of theirs.
+        deadline_s: On the clock of time.monotonic.
+        arguments: Of the method, but for the seconds left, which `call` has in second place.
 
     Raises:
-        Lost: when none answers. XhashError: what one answered.
+        Lost: when none answers in time. XhashError, RayTaskError: what one answered.
     """
-    left_s = deadline_s - time.monotonic()
-    asked = (*arguments[:1], left_s, *arguments[1:]) if method == "call" else arguments
-    try:
-        response = handle.broadcast(method, *asked)
-        answers = await response.results_async(timeout_s=left_s, return_exceptions=True)
-    except (*UNAVAILABLE, TimeoutError) as error:
-        raise Lost(str(error)[:200]) from None
-    for answer in answers:
-        if isinstance(answer, (RayTaskError, XhashError)):
-            raise answer
-    good = [answer for answer in answers if not isinstance(answer, BaseException)]
-    if not good:
-        raise Lost("no replica answers")
-    return good
+    while True:
+        left_s = deadline_s - time.monotonic()
+        asked = (*arguments[:1], left_s, *arguments[1:]) if method == "call" else arguments
+        try:
+            response = handle.broadcast(method, *asked)
+            answers = await response.results_async(timeout_s=max(0.001, left_s), return_exceptions=True)
+        except (*UNAVAILABLE, TimeoutError) as error:
+            answers = [error]
+        for answer in answers:
+            if isinstance(answer, (RayTaskError, XhashError)):
+                raise answer
+        good = [answer for answer in answers if not isinstance(answer, BaseException)]
+        if good:
+            return good
+        if time.monotonic() + LATER_S >= deadline_s:
+            raise Lost("no replica answers")
+        await asyncio.sleep(LATER_S)
 
 
 class DeployedEncoder(Encoder, Memory):
@@ -115,10 +125,7 @@ class DeployedEncoder(Encoder, Memory):
 
     async def recall(self) -> int | None:
         """See `Memory`. All copies are asked: one that is new knows nothing."""
-        try:
-            known = await everywhere(self.handle, "recall", time.monotonic() + RECALL_S)
-        except Lost:
-            return None
+        known = await everywhere(self.handle, "recall", time.monotonic() + RECALL_S)
         return next((each for each in known if each is not None), None)
 
     async def remember(self, generation: int) -> None:

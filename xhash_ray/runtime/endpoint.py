@@ -77,7 +77,7 @@ def start(options: Serve) -> dict[str, Any]:
         serve.run(build_app(args), name=APPLICATION, route_prefix="/")
     except RuntimeError as error:
         raise XhashError("starting the endpoint", deployment_failure(error), "Mend that and serve again") from None
-    url = f"http://{options.host}:{options.port}"
+    url = f"{'https' if options.tls_certificate else 'http'}://{options.host}:{options.port}"
     check_reachable(url)
     return {
         "url": url,
@@ -134,7 +134,7 @@ def deployment_failure(error: RuntimeError) -> str:
 
 def check_reachable(url: str) -> None:
     """Raises XhashError when nothing answers: a cluster's Serve keeps the address it was first started with."""
-    with Client(url, timeout_s=10) as client:
+    with Client(url, timeout_s=10, verify=False) as client:  # it is asked from here, by whatever name it has
         if not client.alive():
             stop()
             do = "Take the port that Serve has, or end Serve first (`serve shutdown`)"
@@ -164,9 +164,7 @@ def serve_until_stopped(options: Serve) -> dict[str, Any]:
     with cluster.connected():
         facts = start(options)
         progress = Progress("serve")
-        progress.say(
-            f"ready after {facts['seconds']} s at {facts['url']} (API page at {facts['url']}/docs); Ctrl-C ends it"
-        )
+        progress.say(f"ready after {facts['seconds']} s: {facts['url']} (API: {facts['url']}/docs); Ctrl-C ends it")
         try:
             wait_until_stopped()
         finally:

@@ -37,7 +37,7 @@ class Memory(Protocol):
     """A place that outlives a gateway and remembers what is served; see memory.py."""
 
     async def recall(self) -> int | None:
-        """The generation last remembered; None where nothing is, or nobody answers."""
+        """The generation last remembered, None where nothing is. Raises Lost when nobody answers."""
 
     async def remember(self, generation: int) -> None:
         """Keeps a generation's number. Raises nothing: who forgets is told again."""

@@ -6,7 +6,9 @@ import asyncio
 import logging
 
 from xhash_ray.errors import XhashError
+from xhash_ray.serving.backends import Lost
 from xhash_ray.serving.gateway import Gateway, Memory
+from xhash_ray.serving.router import Served
 
 LOOK_S = 1.0
 log = logging.getLogger(__name__)
@@ -15,16 +17,20 @@ log = logging.getLogger(__name__)
 async def begin(gateway: Gateway, memory: Memory) -> None:
     """Serves what was served before, or the index's current generation where that is unknown or gone.
 
+    The current one is loaded while the memory is asked: most often it is what was served.
+
     Raises:
-        XhashError: when that cannot be loaded.
+        XhashError: when neither can be loaded.
     """
-    known = await memory.recall()
-    try:
-        await gateway.activate(known)
-    except XhashError:
-        if known is None:
-            raise
-        await gateway.activate(None)
+    current, known = await asyncio.gather(gateway.activate(None), memory.recall(), return_exceptions=True)
+    if isinstance(known, int) and not (isinstance(current, Served) and current.generation.number == known):
+        try:
+            await gateway.activate(known)
+            return
+        except XhashError as error:
+            log.warning("generation %d was served before: %s", known, error)
+    if isinstance(current, BaseException):
+        raise current
 
 
 async def agree(gateway: Gateway, memory: Memory) -> None:
@@ -43,5 +49,5 @@ async def keep_agreeing(gateway: Gateway, memory: Memory) -> None:
         await asyncio.sleep(LOOK_S)
         try:
             await agree(gateway, memory)
-        except XhashError as error:
+        except (XhashError, Lost) as error:
             log.warning("following the other gateways: %s", error)
