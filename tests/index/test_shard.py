@@ -3,12 +3,13 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from xhash_ray.core import hamming
 from xhash_ray.core.hamming import distances_reference
 from xhash_ray.errors import BadInput, Mismatch
-from xhash_ray.index import shard as shard_module
+from xhash_ray.index import naming
 from xhash_ray.index.build import assemble, partition
 from xhash_ray.index.generations import Generation
 from xhash_ray.index.segments import segment_name, write_segment
@@ -47,6 +48,34 @@ def brute_force(table: pa.Table, query: np.ndarray, target: str, k: int) -> list
     """All (distance, id), sorted by Python."""
     distances = distances_reference(to_array(table[f"{target}_code"]), query[None])[0].tolist()
     return sorted(zip(distances, table["id"].to_pylist(), strict=True))[:k]
+
+
+@pytest.fixture(params=["compiled", "plain"])
+def way(request):
+    """Both ways to name hits."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hamming, "FEW_PAIRS", 0 if request.param == "compiled" else 10**12)
+        yield request.param
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    shards=st.sampled_from([1, 2, 4, 7]),
+    n=st.integers(0, 40),
+    k=st.integers(1, 45),
+    target=st.sampled_from(["image", "text"]),
+    seed=st.integers(0, 999),
+)
+def test_ids_of_any_bytes_break_ties_the_same_way(tmp_path_factory, way, shards, n, k, target, seed):
+    table, rng = code_table(n, seed), np.random.default_rng(seed)
+    letters = ["a", "b", "ab", "é", "日", "\x7f", "\U0001f600", ""]
+    names = [f"{''.join(rng.choice(letters, 3))}{number}" for number in range(n)]
+    table = table.set_column(0, "id", pa.array(names, pa.string()))
+    segments = shards_of(table, shards, tmp_path_factory.mktemp("index"))
+    whole = Shard(0, tuple(segment for shard in segments for segment in shard.segments))
+    queries = rng.integers(0, 4, (3, 2), dtype=np.uint8)
+    for query, hits in zip(queries, whole.search(queries, target, k), strict=True):
+        assert [(hit.distance, hit.id) for hit in hits] == brute_force(table, query, target, k)
 
 
 @settings(deadline=None, max_examples=40)
@@ -152,11 +181,11 @@ def test_content_that_is_not_what_the_generation_says_is_named(tmp_path):
 
 @pytest.mark.parametrize("many", [0, 10**9])
 def test_ids_are_asked_for_ahead_and_answers_stay_the_same(tmp_path, monkeypatch, many):
-    monkeypatch.setattr(shard_module, "MANY_ID_BYTES", many)
+    monkeypatch.setattr(naming, "MANY_ID_BYTES", many)
     table = code_table(3000, 5)
     queries = np.random.default_rng(5).integers(0, 4, (9, 2), dtype=np.uint8)
     (shard,) = shards_of(table, 1, tmp_path)
-    assert shard.ids_are_many == (many == 0)
+    assert shard.naming.are_many == (many == 0)
     for k in (1, 10, 3000):
         for query, hits in zip(queries, shard.search(queries, "image", k), strict=True):
             assert [(hit.distance, hit.id) for hit in hits] == brute_force(table, query, "image", k)

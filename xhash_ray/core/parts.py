@@ -80,7 +80,7 @@ def search_each(
 
 def are_few(parts: Sequence[UInt8[np.ndarray, "_ _"]], queries: UInt8[np.ndarray, "q bytes"]) -> bool:
     """Whether loading the compiler costs more than it saves."""
-    return sum(map(len, parts)) * len(queries) < hamming.FEW_PAIRS
+    return sum(map(len, parts)) * len(queries) < max(1, hamming.FEW_PAIRS)
 
 
 def search_parts_reference(

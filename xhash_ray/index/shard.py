@@ -8,9 +8,7 @@ single scan of everything would give.
 from __future__ import annotations
 
 import functools
-import heapq
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -18,19 +16,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from xhash_ray.core.parts import Candidates, are_few, contenders, search_each, search_parts
+from xhash_ray.core.parts import are_few, search_each, search_parts
 from xhash_ray.core.rescoring import asymmetric_scores, cosine_scores
-from xhash_ray.core.scanning import ABSENT
-from xhash_ray.core.topk import Hits, check_k
+from xhash_ray.core.topk import check_k
 from xhash_ray.errors import BadInput
 from xhash_ray.index.generations import Generation
-from xhash_ray.index.ids import StoredIds
+from xhash_ray.index.naming import Found, Naming
 from xhash_ray.index.segments import MODALITIES, Segment, SegmentFacts, live_rows, open_segment, read_deleted
 from xhash_ray.progress import Progress
 from xhash_ray.storage.codes import FEATURE_COLUMNS
 
 LOADING_THREADS = 4
-MANY_ID_BYTES = 2**30
 
 
 class Hit(NamedTuple):
@@ -40,18 +36,6 @@ class Hit(NamedTuple):
     id: str
     shard: int
     row: int
-
-
-class Found(NamedTuple):
-    """One query's answer.
-
-    Attributes:
-        hits: (distance, id), in their order.
-        rows: Of each.
-    """
-
-    hits: list[tuple[int, str]]
-    rows: list[int]
 
 
 @dataclass(frozen=True)
@@ -72,14 +56,9 @@ class Shard:
         return [0, *np.cumsum([segment.facts.rows for segment in self.segments]).tolist()]
 
     @functools.cached_property
-    def addresses(self) -> np.ndarray:
-        """int64 [segments, 2], where the ids of each lie."""
-        return np.array([segment.ids.addresses for segment in self.segments], np.int64)
-
-    @functools.cached_property
-    def ids_are_many(self) -> bool:
-        """Whether ids are so many that memory cannot be expected to hold them all."""
-        return sum(segment.ids.size_bytes for segment in self.segments) > MANY_ID_BYTES
+    def naming(self) -> Naming:
+        """Ids, by which ties are broken."""
+        return Naming([segment.ids for segment in self.segments])
 
     def search(
         self,
@@ -120,94 +99,10 @@ class Shard:
             raise BadInput("searching", f"target '{target}'", "Ask for image or text")
         codes = [segment.codes[target] for segment in self.segments]
         shown = masks if masks is not None else [segment.live for segment in self.segments]
-        if not self.ids_are_many and not are_few(codes, queries):
-            return self.merged(search_each(codes, queries, k, threads, shown), k)
+        if not self.naming.are_many and not are_few(codes, queries):
+            return self.naming.merged(search_each(codes, queries, k, threads, shown), k)
         found = search_parts(codes, queries, k, threads=threads, masks=shown)
-        if not self.ids_are_many:
-            return self.named_together(found, k)
-        self.ask_for_ids(found, k)
-        named = [self.named(candidates, k) for candidates in found]
-        return [Found([(hit.distance, hit.id) for hit in hits], [hit.row for hit in hits]) for hits in named]
-
-    def ask_for_ids(self, found: Sequence[Candidates], k: int) -> None:
-        """Has the ids read that `named` will want, of all queries side by side: winners, and some of those tied."""
-        wanted: list[list[np.ndarray]] = [[] for _ in self.segments]
-        for each in found:
-            nearer = each.distances < each.distances.max(initial=0)
-            tied_wanted = 1 + 2 * (k - int(nearer.sum())) // max(1, len(self.segments))
-            for part in np.unique(each.parts):
-                mine = each.parts == part
-                wanted[part] += [each.rows[mine & nearer], each.rows[mine & ~nearer][:tied_wanted]]
-        rows = [np.concatenate(each) if each else None for each in wanted]
-        for ask in (StoredIds.ask_for_starts, StoredIds.ask_for_names):
-            for segment, mine in zip(self.segments, rows, strict=True):
-                if mine is not None:
-                    ask(segment.ids, mine)
-
-    def merged(self, found: Sequence[Hits], k: int) -> list[Found]:
-        """`named_together`, compiled: only the winners' ids are made strings."""
-        from xhash_ray.core.naming import merging  # the compiler is loaded only when it pays
-
-        queries, width = len(found[0].distances), max(hits.distances.shape[1] for hits in found)
-        distances, rows = np.full((2, len(found), queries, width), ABSENT, np.int64)
-        for part, hits in enumerate(found):
-            distances[part, :, : hits.distances.shape[1]] = hits.distances
-            rows[part, :, : hits.rows.shape[1]] = hits.rows
-        best = np.full((3, queries, min(k, width * len(found))), -1, np.int64)
-        counts = np.zeros(queries, np.int64)
-        merging()(self.addresses, distances, rows, *best, counts)
-        names = np.empty(best[0].shape, dtype=object)
-        for part in np.unique(best[1][best[1] >= 0]).tolist():
-            there = best[1] == part
-            names[there] = self.segments[part].ids.of(best[2][there])
-        numbers = np.asarray(self.starts)[best[1]] + best[2]
-        every = zip(best[0].tolist(), names.tolist(), numbers.tolist(), counts.tolist(), strict=True)
-        return [Found(list(zip(d[:count], n[:count], strict=True)), r[:count]) for d, n, r, count in every]
-
-    def named_together(self, found: Sequence[Candidates], k: int) -> list[Found]:
-        """The first k candidates of every query by (distance, id); ids of all queries are read at once."""
-        left = [contenders(each, k) for each in found]
-        parts, rows = (np.concatenate([each[field] for each in left]) for field in (1, 2))
-        names = np.empty(len(rows), dtype=object)
-        for part in np.unique(parts):
-            there = np.flatnonzero(parts == part)
-            names[there] = self.segments[part].ids.of(rows[there])
-        numbers, listed = (np.asarray(self.starts)[parts] + rows).tolist(), names.tolist()
-        answers, first = [], 0
-        for each in left:
-            last = first + len(each.rows)
-            whole = sorted(zip(each.distances.tolist(), listed[first:last], numbers[first:last], strict=True))[:k]
-            answers.append(Found([entry[:2] for entry in whole], [entry[2] for entry in whole]))
-            first = last
-        return answers
-
-    def named(self, found: Candidates, k: int) -> list[Hit]:
-        """The first k candidates by (distance, id): ids are read for those and few others.
-
-        All that are nearer than the last distance are in; of those at it, which ascend by id in every segment, the
-        first.
-        """
-        last = found.distances.max(initial=0)
-        nearer = int((found.distances < last).sum())
-        hits = sorted(self.hits(found, np.arange(nearer)))
-        tied = [np.flatnonzero((found.distances == last) & (found.parts == part)) for part in np.unique(found.parts)]
-        ordered = heapq.merge(*(self.one_by_one(found, places) for places in tied))
-        return [*hits, *itertools.islice(ordered, k - nearer)]
-
-    def hits(self, found: Candidates, places: np.ndarray) -> list[Hit]:
-        """Some candidates with their ids, segment by segment."""
-        made = []
-        for part in np.unique(found.parts[places]):
-            mine = places[found.parts[places] == part]
-            rows, names = found.rows[mine], self.segments[part].ids.of(found.rows[mine])
-            for distance, row, name in zip(found.distances[mine].tolist(), rows.tolist(), names, strict=True):
-                made.append(Hit(distance, name, self.number, self.starts[part] + row))
-        return made
-
-    def one_by_one(self, found: Candidates, places: np.ndarray) -> Iterator[Hit]:
-        """Some candidates with their ids, read only as far as somebody asks."""
-        for place in places:
-            yield from self.hits(found, place[None])
+        return self.naming.sparingly(found, k) if self.naming.are_many else self.naming.together(found, k)
 
     def rows(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
         """Metadata of some rows."""
@@ -329,7 +224,7 @@ def load_shards(
             if progress:
                 progress.add(segment.facts.rows)
     shard = Shard(numbers[0] if numbers else 0, tuple(opened))
-    for segment in shard.segments if not shard.ids_are_many else []:
+    for segment in shard.segments if not shard.naming.are_many else []:
         segment.ids.ask_for_all()
     return shard
 

@@ -12,8 +12,9 @@ from xhash_ray.core.hamming import count_below
 from xhash_ray.core.shards import even_split
 from xhash_ray.errors import BadInput
 from xhash_ray.index.generations import Generation, read
+from xhash_ray.index.naming import Found
 from xhash_ray.index.segments import MODALITIES, Segment
-from xhash_ray.index.shard import Found, Shard, load_shards
+from xhash_ray.index.shard import Shard, load_shards
 from xhash_ray.progress import Progress
 from xhash_ray.serving.answers import Answer, Kind, Query
 from xhash_ray.serving.certificates import Summary, joined, summarise
