@@ -23,6 +23,7 @@ from xhash_ray.methods.base import Batch, Method, Settings, Shape, TrainingPairs
 SHAPE = Shape(16, IMAGE_LENGTH, TEXT_LENGTH, CLASSES)
 BATCH, STEPS, EPOCHS, SEED = 16, 3, 2, 9
 SMALL = {"epochs": EPOCHS, "batch_size": BATCH, "hidden": 32}  # for methods that have such a setting
+SMALL |= {"semantic": 16, "label_passes": 3, "image_passes": 3, "text_passes": 3}
 LOOKED_AT = 5  # positions of a method; of the one below all
 IDENTITY = {"method": "some", "bits": 16, "settings": {"epochs": 2}, "seed": 9}
 

@@ -22,6 +22,7 @@ from xhash_ray.runtime.collectives import DistributedWorld
 SHAPE = Shape(bits=16, image_length=6, text_length=5, classes=3)
 BATCH, STEPS, SEED = 16, 3, 9
 SMALL = {"epochs": 1, "batch_size": BATCH, "hidden": 32}  # for methods that have such a setting
+SMALL |= {"semantic": 16, "label_passes": 3, "image_passes": 3, "text_passes": 3}
 SIZES = (2, 4)
 PRELOADED = [
     "hypothesis",

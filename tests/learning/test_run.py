@@ -23,6 +23,7 @@ from xhash_ray.storage.artefact import read_artefact
 
 ROWS = sum(count for count, _ in FILES)
 SMALL = {"epochs": 2, "batch_size": 16, "hidden": 32}  # for methods that have such a setting
+SHORT = {"semantic": 16, "label_passes": 3, "image_passes": 3, "text_passes": 3}  # likewise
 
 every_method = pytest.mark.parametrize("name", methods.available())
 supervised = [name for name in methods.available() if methods.load(name).supervised]
@@ -33,7 +34,7 @@ def asked(features: str, out: Path, **options: Any) -> Train:
     """A small training of this process."""
     name = options.get("method", "jdsh")
     known = {field.name for field in dataclasses.fields(methods.load(name).settings_type)}
-    small = {key: value for key, value in SMALL.items() if key in known} | options.pop("settings", {})
+    small = {key: value for key, value in (SMALL | SHORT).items() if key in known} | options.pop("settings", {})
     given = {"bits": 16, "workers": 0, "seed": 3, "checkpoint_s": 0.0, "settings": small, **options}
     return Train(features=features, out=str(out), **given)
 

@@ -20,6 +20,7 @@ from xhash_ray.storage.artefact import Artefact, read_artefact, write_artefact
 SHAPE = Shape(bits=16, image_length=12, text_length=10, classes=4)
 PAIRS, BATCH, EPOCHS = 96, 32, 6
 SMALL = {"epochs": EPOCHS, "batch_size": BATCH, "hidden": 64}  # for methods that have such a setting
+SMALL |= {"semantic": 16, "label_passes": 3, "image_passes": 3, "text_passes": 3}
 
 every_method = pytest.mark.parametrize("name", methods.available())
 

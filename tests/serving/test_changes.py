@@ -6,7 +6,7 @@ import pytest
 from tests.index.test_life import codes_at, index, model, rows_of  # noqa: F401 (fixtures)
 from tests.serving.test_http import ADMIN, READ, ask, found, served  # noqa: F401 (fixtures)
 from xhash_ray.index import generations, life
-from xhash_ray.options import IndexAdd
+from xhash_ray.options import IndexAdd, IndexCompact
 
 HEADERS = {"Authorization": f"Bearer {ADMIN}"}
 
@@ -100,6 +100,25 @@ def test_another_writer_in_between_is_said(served, tmp_path, model, monkeypatch)
     monkeypatch.setattr(life, "put_rows", overtaken)
     assert change(served, "add", pairs=[pair("new")]).status_code == 409
     assert change(served, "add", pairs=[pair("new")]).json() == {"generation": 3, "rows": 61}
+
+
+def test_an_index_with_other_columns_added_can_be_compacted(served, tmp_path, model):  # noqa: F811
+    rows = rows_of(40, 45, 1).append_column("colour", [["red"] * 5]).select([4, 3, 2, 0, 1])
+    life.add(IndexAdd(index=served.index, codes=codes_at(tmp_path / "more", rows, model.fingerprint)))
+    assert change(served, "add", pairs=[pair("new")]).json()["rows"] == 46
+    life.compact(IndexCompact(index=served.index))
+    assert change(served, "activate").json()["rows"] == 46
+    found_red = found(ask(served, code="0102", k=100, filter="colour = 'red'"))
+    assert len(found_red) == 5
+
+
+def test_what_is_committed_and_not_served_is_said(served):  # noqa: F811
+    served.backends[1].lost = True
+    error = change(served, "add", pairs=[pair("new")])
+    assert error.status_code == 500
+    assert "do not repeat it" in error.json()["error"]["do"]
+    served.backends[1].lost = False
+    assert change(served, "activate").json() == {"generation": 2, "rows": 41}
 
 
 def test_filters_see_rows_that_came_without_a_column(served):  # noqa: F811

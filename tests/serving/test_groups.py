@@ -94,7 +94,7 @@ def test_filters_are_refused_with_a_reason_and_kept_when_they_are_good(tmp_path)
         group.search(Kind("image", 3, "nmber = 1"), [Query(b"\0\0")])
     for low in range(40):
         group.search(Kind("image", 3, f"number >= {low}"), [Query(b"\0\0")])
-    assert len(group.filters.values) == 32
+    assert len(group.filters.values) == 8
 
 
 def test_shards_are_dealt_evenly():

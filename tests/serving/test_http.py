@@ -176,7 +176,7 @@ def test_a_generation_that_cannot_be_loaded_leaves_the_old_one(served):
     admin = {"Authorization": f"Bearer {ADMIN}"}
     assert served.post("/v1/admin/activate", json={"generation": 9}, headers=admin).status_code == 400
     served.backends[0].lost = True
-    assert served.post("/v1/admin/activate", json={}, headers=admin).status_code == 500
+    assert served.post("/v1/admin/activate", json={}, headers=admin).status_code == 503
     served.backends[0].lost = False
     assert ask(served, code="0102")["generation"] == 1
 

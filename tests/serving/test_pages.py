@@ -7,7 +7,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from xhash_ray.errors import Overloaded
+from xhash_ray.errors import BadInput, Overloaded
 from xhash_ray.serving import http, pages
 from xhash_ray.serving.keys import Keys
 
@@ -25,11 +25,19 @@ class Pictures:
         return b"\xff\xd8" + identity.encode() if identity.startswith("a") else None
 
 
+async def stored(served, identity, deadline_s):
+    """Pairs of the index; one was deleted from it."""
+    if identity == "deleted":
+        raise BadInput("the pair", "not in this index", "Check the id")
+
+
 @pytest.fixture
 def client(tmp_path):
     """The endpoint with pictures, for those with a key."""
     (tmp_path / "keys").write_text(f"read {READ}\n")
-    http.door.opened = SimpleNamespace(keys=Keys(str(tmp_path / "keys")), thumbnails=Pictures())
+    http.door.opened = SimpleNamespace(
+        keys=Keys(str(tmp_path / "keys")), thumbnails=Pictures(), router=SimpleNamespace(ready=dict, item=stored)
+    )
     with TestClient(http.http_api(), raise_server_exceptions=False) as client:
         yield client
     http.door.opened = None
@@ -38,6 +46,10 @@ def client(tmp_path):
 def thumbnail(client, identity, key=READ):
     """One picture asked for."""
     return client.get(f"/v1/thumbnails/{identity}", headers={"Authorization": f"Bearer {key}"})
+
+
+def test_a_pair_that_was_deleted_has_no_picture(client):
+    assert thumbnail(client, "deleted").status_code == 404
 
 
 def test_the_page_needs_no_key_and_no_gateway():

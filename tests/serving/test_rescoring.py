@@ -79,7 +79,7 @@ def test_by_outputs_it_is_a_loop_over_the_candidates(tmp_path, model, shards, gr
 def test_by_features_a_stored_pair_is_nearest_to_what_its_feature_is(tmp_path, model, shards, groups):  # noqa: F811
     rows = with_features(rows_of(0, ROWS))
     gateway = gateway_of(tmp_path, rows, shards, groups, model.fingerprint)
-    assert asyncio.run(gateway.facts())["rescores"] == ["outputs", "features"]
+    assert gateway.facts()["rescores"] == ["outputs", "features"]
     (query,) = asyncio.run(gateway.search_batch([SearchRequest(text="0102", k=5, rescore="features", target="text")]))
     feature = np.unpackbits(np.array([1, 2], np.uint8), bitorder="little")[:8].astype(np.float32) * 2 - 1
     stored = np.stack(rows["text_feature"].to_pylist()).astype(np.float32)
@@ -93,9 +93,9 @@ def test_by_features_a_stored_pair_is_nearest_to_what_its_feature_is(tmp_path, m
 @pytest.mark.parametrize(
     ("query", "message"),
     [
-        ({"code": "0102", "rescore": "outputs"}, "only its code is known"),
-        ({"text": "0102", "rescore": "features"}, "the index has none"),
-        ({"id": "pair-3", "rescore": "features"}, "the index has none"),
+        ({"code": "0102", "rescore": "outputs"}, "nothing but its bits is known"),
+        ({"text": "0102", "rescore": "features"}, "the index has no features"),
+        ({"id": "pair-3", "rescore": "features"}, "the index has no features"),
         ({"text": "0102", "rescore": "outputs", "candidates": 3}, "at least k"),
         ({"text": "0102", "candidates": 30}, "only with rescore"),
     ],

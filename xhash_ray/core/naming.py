@@ -2,7 +2,7 @@
 
 Within an array names ascend with its rows, so each array's hits are a sorted list already, and the answer is the merge
 of sorted lists: k times the least of their heads. Names are compared byte by byte where they lie, and only those of
-the k winners become Python strings. `named_together` of index/shard.py is the plain version.
+the k winners become Python strings. `Naming.together` of index/naming.py is the plain version.
 """
 
 import contextlib

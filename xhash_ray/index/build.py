@@ -122,7 +122,7 @@ def assemble(parts: Sequence[pa.Table]) -> pa.Table:
     Raises:
         BadInput: when an id occurs twice (naming it), or is missing.
     """
-    table = pa.concat_tables(parts).combine_chunks()
+    table = pa.concat_tables(parts, promote_options="permissive").combine_chunks()  # columns by name, in any order
     if table["id"].null_count:
         raise BadInput("building an index", f"{table['id'].null_count:,} rows without an id", "Give every row an id")
     # Sorted as UTF-8 bytes, which is also the order of Python's str comparison by code point.

@@ -164,7 +164,7 @@ class Shard:
             table, mine = self.segments[part].table, np.flatnonzero(places[:, 0] == part)
             if f"{modality}_feature" not in table.column_names:
                 do = "Build it of codes that `xhash encode --keep-features` made, or rescore by outputs"
-                raise BadInput("rescoring by features", "the index has none", do)
+                raise BadInput("rescoring by features", "the index has no features", do)
             taken = table[f"{modality}_feature"].take(pa.array(places[mine, 1])).combine_chunks()
             rows = taken.flatten().to_numpy(zero_copy_only=False).reshape(len(mine), -1)
             found |= dict(zip(mine.tolist(), rows, strict=True))

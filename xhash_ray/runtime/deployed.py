@@ -1,6 +1,7 @@
 """What is deployed, as the gateway sees it: groups of shards and the encoder behind handles of Ray Serve."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +19,7 @@ PAUSE_S = 0.05  # before another replica is tried
 UNAVAILABLE = (RayError, DeploymentUnavailableError, BackPressureError, asyncio.TimeoutError)
 LATER_S = 0.25  # before replicas that are not there yet are asked again
 PREPARE_S, RECALL_S = 600.0, 10.0
+ENCODING = 1024  # contents on their way to the encoder: a whole batch
 
 
 async def answered(call: Callable[[], Any], deadline_s: float) -> Any:
@@ -101,7 +103,7 @@ class DeployedEncoder(Encoder, Memory):
     """The encoder behind its handle."""
 
     def __init__(self, handle: DeploymentHandle) -> None:
-        self.handle = handle
+        self.handle, self.encoding = handle, 0
 
     async def prepare(self, model_uri: str, fingerprint: str) -> None:
         """See `Encoder`."""
@@ -114,23 +116,35 @@ class DeployedEncoder(Encoder, Memory):
         self, model_uri: str, fingerprint: str, kind: str, content: Any, modality: str, deadline_s: float
     ) -> Query:
         """See `Encoder`."""
+        if self.encoding >= ENCODING:
+            raise Overloaded(f"encoding a {kind} query", f"{self.encoding} others wait", "Ask again in a second")
         asked = (model_uri, fingerprint, kind, modality)
+        self.encoding += 1
         try:
             found: Query = await answered(
                 lambda: self.handle.encode.remote(asked, content, deadline_s - time.monotonic()), deadline_s
             )
         except Lost as error:
             raise Overloaded(f"encoding a {kind} query", str(error), "Ask again") from None
+        finally:
+            self.encoding -= 1
         return found
 
     async def recall(self) -> int | None:
-        """See `Memory`. All copies are asked: one that is new knows nothing."""
+        """See `Memory`. All copies are asked: the latest counts, and those that know less are told."""
         known = await everywhere(self.handle, "recall", time.monotonic() + RECALL_S)
-        return next((each for each in known if each is not None), None)
+        latest: tuple[int, int] | None = max((tuple(each) for each in known if each is not None), default=None)
+        if latest is None:
+            return None
+        if any(each != latest for each in known):
+            await self.tell(latest)
+        return latest[1]
 
     async def remember(self, generation: int) -> None:
         """See `Memory`."""
-        try:
-            await everywhere(self.handle, "remember", time.monotonic() + RECALL_S, generation)
-        except Lost:
-            return
+        await self.tell((time.time_ns(), generation))
+
+    async def tell(self, activated: tuple[int, int]) -> None:
+        """Has all copies remember when which generation was activated; who does not hear it is told later."""
+        with contextlib.suppress(Lost, RayTaskError):
+            await everywhere(self.handle, "remember", time.monotonic() + RECALL_S, activated)

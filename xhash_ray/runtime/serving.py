@@ -5,9 +5,11 @@ a config file with `import_path` and `args` (deploy/serve.yaml).
 """
 
 import asyncio
+import contextlib
+import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +17,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
-from xhash_ray.errors import BadInput, Overloaded, XhashError
+from xhash_ray.errors import BadInput, XhashError
 from xhash_ray.index import generations
 from xhash_ray.runtime import telemetry
 from xhash_ray.runtime.deployed import Deployed, DeployedEncoder
 from xhash_ray.serving import http, memory
 from xhash_ray.serving.answers import Query
-from xhash_ray.serving.backends import Backend, GroupServer, InProcess
+from xhash_ray.serving.backends import SCANS_AT_ONCE, Backend, GroupServer, InProcess
 from xhash_ray.serving.calls import Calls
 from xhash_ray.serving.coalescing import Coalescer
 from xhash_ray.serving.gateway import Gateway
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 
 KEPT_ENCODERS = 2
 INDEX_VARIABLE = "XHASH_INDEX"
-SCANS_AT_ONCE = 2  # one more waits at the memory than works there
+log = logging.getLogger(__name__)
 
 
 class ServeArgs(BaseModel):
@@ -118,7 +120,8 @@ class ShardsDeployment:
 
     def __init__(self, uri: str, part: int, parts: int) -> None:
         self.server = GroupServer(uri, part, parts)
-        self.server.prepare(generations.current(uri).number)
+        with said_only(f"shards {part} of {parts}"):
+            self.server.prepare(generations.current(uri).number)
         self.turns = ThreadPoolExecutor(SCANS_AT_ONCE)
         settle()
 
@@ -129,12 +132,20 @@ class ShardsDeployment:
 
     def answer(self, method: str, expires_s: float, arguments: Sequence[Any]) -> Any:
         """What the method returns, or an error of this project that it raises."""
-        if time.monotonic() > expires_s:
-            return Overloaded("a search", "its time was over before its turn", "Ask again")
         try:
-            return getattr(self.server, method)(*arguments)
+            return self.server.in_time(method, expires_s, *arguments)
         except XhashError as error:
             return error
+
+
+@contextlib.contextmanager
+def said_only(what: str) -> Iterator[None]:
+    """A replica that comes back must not die of a generation that nobody has activated: that it cannot be loaded is
+    said here, and to whoever activates it."""
+    try:
+        yield
+    except XhashError as error:
+        log.warning("%s: %s", what, error)
 
 
 @serve.deployment(max_ongoing_requests=256)
@@ -145,17 +156,18 @@ class EncoderDeployment:
         self.pretrained, self.threads = pretrained, threads
         self.encoders: Kept[str, QueryEncoder] = Kept(KEPT_ENCODERS)
         self.coalescer = Coalescer(self.encode_together, most=32, bound=256)
-        self.generation: int | None = None
-        current = generations.current(uri)
-        self.encoder(current.model_uri, current.facts["model_fingerprint"])
+        self.remembered: tuple[int, int] | None = None
+        with said_only("the encoder"):
+            current = generations.current(uri)
+            self.encoder(current.model_uri, current.facts["model_fingerprint"])
 
-    def recall(self) -> int | None:
-        """The generation remembered."""
-        return self.generation
+    def recall(self) -> tuple[int, int] | None:
+        """When (in nanoseconds since 1970) which generation was activated last."""
+        return self.remembered
 
-    def remember(self, generation: int) -> None:
-        """Keeps a generation's number."""
-        self.generation = generation
+    def remember(self, activated: tuple[int, int]) -> None:
+        """Keeps what `recall` gives, unless something later is known."""
+        self.remembered = max(activated, self.remembered or activated)
 
     def prepare(self, model_uri: str, fingerprint: str) -> XhashError | None:
         """Loads a model; the one before it stays for queries under way."""
@@ -225,6 +237,11 @@ class GatewayDeployment:
         self.calls = Calls(lambda: gateway)
         settle()
         http.door.opened = gateway  # by its module: Serve copies this class, and whatever it names otherwise
+
+    def check_health(self) -> None:
+        """Raises RuntimeError, for Serve to start another replica, when a port of its own has gone deaf."""
+        if any(isinstance(each, asyncio.Task) and each.done() for each in self.listening):
+            raise RuntimeError("the server on the gateway's own port has ended")
 
     async def Search(self, request: Any, grpc_context: Any) -> Any:  # noqa: N802
         """See wire/search.proto."""

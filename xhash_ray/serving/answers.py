@@ -15,6 +15,7 @@ class Kind(NamedTuple):
         target: "image" or "text".
         k: Codes wanted, at least 1: the hits, or the candidates that are rescored.
         filter: See `filters`; None for all rows.
+        columns: Where there is a filter, the columns of the whole index (a schema, serialised): a group may lack some.
         ties: Whether codes at the k-th distance are counted.
         metadata: Whether hits come with their metadata.
         rescore: What orders the candidates: "outputs" of the hash function, or stored "features"; None for distance.
@@ -28,6 +29,7 @@ class Kind(NamedTuple):
     metadata: bool = True
     rescore: str | None = None
     keep: int | None = None
+    columns: bytes | None = None
 
 
 class Query(NamedTuple):

@@ -6,20 +6,38 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple, Protocol
 
 import pyarrow as pa
 
-from xhash_ray.errors import XhashError
+from xhash_ray.errors import Overloaded, XhashError
 from xhash_ray.serving.answers import Answer, Kind, Query
 from xhash_ray.serving.certificates import Summary
-from xhash_ray.serving.groups import Holder
+from xhash_ray.serving.groups import Group, Holder
 
 REMEMBERED = 200
+SCANS_AT_ONCE = 2  # one more would wait at the memory rather than work there
 
 
 class Lost(Exception):
     """Nobody answered for a group of shards."""
+
+
+class Unloaded(XhashError):
+    """A replica that cannot load the generation it is asked for: as good as none, and not the caller's fault."""
+
+
+class Prepared(NamedTuple):
+    """What a router has to know of a group.
+
+    Attributes:
+        summaries: Where its codes lie, by modality.
+        schema: Of its metadata, the id among it.
+    """
+
+    summaries: dict[str, Summary]
+    schema: pa.Schema
 
 
 class Backend(Protocol):
@@ -52,36 +70,61 @@ class GroupServer:
     def __init__(self, uri: str, part: int = 0, parts: int = 1, threads: int | None = None) -> None:
         self.holder = Holder(uri, part, parts, threads)
 
-    def prepare(self, generation: int) -> dict[str, Summary]:
-        """Loads a generation; returns where its codes lie."""
-        return self.holder.group(generation).summaries
+    def prepare(self, generation: int) -> Prepared:
+        """Loads a generation; returns what a router has to know of it."""
+        group = self.holder.group(generation)
+        return Prepared(group.summaries, group.schema)
 
     def search(self, generation: int, kind: Kind, queries: Sequence[Query]) -> list[Answer]:
         """The answers to queries of one kind."""
-        return self.holder.group(generation).search(kind, queries)
+        return self.group(generation).search(kind, queries)
 
     def item(self, generation: int, identity: str) -> dict[str, Any] | None:
         """A stored pair; None for one that is not here."""
-        return self.holder.group(generation).item(identity)
+        return self.group(generation).item(identity)
 
     def feature(self, generation: int, identity: str, modality: str) -> bytes | None:
         """float32 [d], the stored feature of a pair; None for one that is not here."""
-        return self.holder.group(generation).feature(identity, modality)
+        return self.group(generation).feature(identity, modality)
 
-    def schema(self, generation: int) -> pa.Schema | None:
-        """Of the metadata, the id among it; None of a group without rows."""
-        return self.holder.group(generation).schema
+    def group(self, generation: int) -> Group:
+        """What is asked, loaded where this process is newer than the generation's activation.
+
+        Raises:
+            Unloaded: when it cannot be.
+        """
+        try:
+            return self.holder.group(generation)
+        except XhashError as error:
+            raise Unloaded(error.asked, error.found, error.do) from None
+
+    def in_time(self, method: str, expires_s: float, *arguments: Any) -> Any:
+        """A method, unless its time is over before its turn.
+
+        Args:
+            method: Its name.
+            expires_s: On the clock of time.monotonic.
+            arguments: Of it.
+
+        Raises:
+            Overloaded: when it is. XhashError: as the method does.
+        """
+        if time.monotonic() > expires_s:
+            raise Overloaded("a search", "its time was over before its turn", "Ask again")
+        return getattr(self, method)(*arguments)
 
 
 class InProcess:
     """A backend without a hop, and without another process to fail."""
 
     def __init__(self, server: GroupServer) -> None:
-        self.server = server
+        self.server, self.turns = server, ThreadPoolExecutor(SCANS_AT_ONCE, "xhash-group")
 
     async def call(self, method: str, deadline_s: float, *arguments: Any) -> Any:
         """See `Backend`."""
-        return await asyncio.to_thread(getattr(self.server, method), *arguments)
+        pool = None if method == "prepare" else self.turns  # loading keeps no search waiting
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(pool, self.server.in_time, method, deadline_s, *arguments)
 
 
 class Hedging:
@@ -114,8 +157,9 @@ class Hedging:
             while True:
                 done, waiting = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
                 good = [each for each in done if each.exception() is None]
-                if good or not waiting:
+                if good:
                     self.lately.append(time.monotonic() - started_s)
+                if good or not waiting:
                     return (good or list(done))[0].result()
                 asked = waiting
         finally:

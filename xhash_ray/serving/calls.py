@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 from pydantic import ValidationError
 
-from xhash_ray.errors import BadInput, Conflict, Overloaded, XhashError
+from xhash_ray.errors import BadInput, Conflict, Overloaded, Unreachable, XhashError
 from xhash_ray.serving.bodies import invalid
 from xhash_ray.serving.gateway import Gateway
 from xhash_ray.serving.messages import SERVICE, message, to_answer, to_index, to_item, to_request
@@ -21,6 +21,7 @@ STATUSES = (
     (BadInput, grpc.StatusCode.INVALID_ARGUMENT),
     (Conflict, grpc.StatusCode.ABORTED),
     (Overloaded, grpc.StatusCode.UNAVAILABLE),
+    (Unreachable, grpc.StatusCode.UNAVAILABLE),
 )
 ASKED = {
     "Search": ("SearchRequest", "SearchAnswer"),
@@ -90,7 +91,7 @@ class Calls:
 
     async def GetIndex(self, gateway: Gateway, request: Any, left_s: float | None) -> Any:  # noqa: N802
         """IndexRequest to IndexAnswer."""
-        return to_index(await gateway.facts())
+        return to_index(gateway.facts())
 
 
 def authorization(context: Any) -> str | None:

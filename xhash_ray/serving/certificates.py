@@ -8,6 +8,7 @@ bounds counts. Hits that are nearer than the bounds of all missing shards are ce
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -32,6 +33,7 @@ class Summary(NamedTuple):
     farthest: Int64[np.ndarray, " p"]
 
 
+@functools.cache
 def pivots(bits: int) -> UInt8[np.ndarray, "p bytes"]:
     """The same for every shard and ever: all zeros (whose distances are counts of ones), then random codes."""
     drawn = np.random.default_rng(SEED).integers(0, 256, (PIVOTS, bits // 8), dtype=np.uint8)

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
-from xhash_ray.errors import BadInput, Conflict, nearest
+from xhash_ray.errors import BadInput, Conflict, XhashError, nearest
 from xhash_ray.index import generations, life
 from xhash_ray.options import IndexRollback
 from xhash_ray.serving.answers import Query
@@ -114,14 +114,13 @@ async def add(gateway: Gateway, request: AddRequest) -> Served:
             )
             for modality in MODALITIES
         }
-        schema = await gateway.router.schema(served, deadline_s)
         base = await asyncio.to_thread(generations.current, served.generation.uri)
         if base.facts["model_fingerprint"] != served.generation.facts["model_fingerprint"]:
             found = f"generation {base.number} of the index is of another model than the one served"
             raise Conflict("adding pairs", found, "Activate it, then add")
-        rows = rows_of(request.pairs, queries, schema)
+        rows = rows_of(request.pairs, queries, served.schema)
         await asyncio.to_thread(life.put_rows, base, rows, "upsert" if request.replace else "add")
-        return await gateway.serve(None)
+        return await served_now(gateway)
 
 
 async def delete(gateway: Gateway, request: DeleteRequest) -> Served:
@@ -129,7 +128,7 @@ async def delete(gateway: Gateway, request: DeleteRequest) -> Served:
     async with gateway.changing:
         base = await asyncio.to_thread(generations.current, gateway.router.ready().generation.uri)
         await asyncio.to_thread(life.delete_ids, base, request.ids, request.ignore_missing)
-        return await gateway.serve(None)
+        return await served_now(gateway)
 
 
 async def rollback(gateway: Gateway, request: RollbackRequest) -> Served:
@@ -137,7 +136,20 @@ async def rollback(gateway: Gateway, request: RollbackRequest) -> Served:
     async with gateway.changing:
         uri = gateway.router.ready().generation.uri
         await asyncio.to_thread(life.rollback, IndexRollback(index=uri, to=request.to))
+        return await served_now(gateway)
+
+
+async def served_now(gateway: Gateway) -> Served:
+    """Serves what was committed.
+
+    Raises:
+        XhashError: when it cannot be loaded; that it is committed all the same is said.
+    """
+    try:
         return await gateway.serve(None)
+    except XhashError as error:
+        do = "The change is made: do not repeat it, but POST /v1/admin/activate when that is mended"
+        raise XhashError("serving the change", str(error), do) from None
 
 
 def rows_of(pairs: Sequence[NewPair], queries: Mapping[str, Sequence[Query]], schema: pa.Schema) -> pa.Table:
@@ -177,7 +189,7 @@ def metadata_of(pairs: Sequence[NewPair], field: pa.Field) -> pa.Array:
     """One column of metadata; what a pair does not say is missing."""
     try:
         return pa.array([pair.metadata.get(field.name) for pair in pairs], field.type)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError, TypeError) as error:
+    except (ValueError, TypeError, NotImplementedError, OverflowError) as error:  # Arrow's own derive from these
         found = str(error).splitlines()[0][:200]
         raise BadInput(f"metadata '{field.name}'", found, f"Give values of {field.type}") from None
 
@@ -189,5 +201,9 @@ def features_of(pairs: Sequence[NewPair], known: Sequence[Query], field: pa.Fiel
         if query.feature is None:
             found = "only a code, and the index stores features"
             raise BadInput(f"the pair '{pair.id[:200]}'", found, "Send its content or its vectors")
-        rows.append(np.frombuffer(query.feature, np.float32).astype(np.float16))
+        with np.errstate(over="ignore"):
+            rows.append(np.frombuffer(query.feature, np.float32).astype(np.float16))
+        if not np.isfinite(rows[-1]).all():
+            found = "a feature beyond what float16 holds (65,504)"
+            raise BadInput(f"the pair '{pair.id[:200]}'", found, "Scale the features, of all pairs alike")
     return pa.array(list(np.stack(rows)), field.type)

@@ -59,6 +59,8 @@ class Coalescer:
             Overloaded: when too many wait, or the deadline passes before its turn.
         """
         if len(self.waiting) >= self.bound:
+            self.drop_late()  # those whose callers have left count no more
+        if len(self.waiting) >= self.bound:
             raise Overloaded("a search", f"{len(self.waiting)} others wait", "Ask again in a second")
         mine = Waiting(kind, query, deadline_s)
         self.waiting.append(mine)

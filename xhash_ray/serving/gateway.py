@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,7 +18,7 @@ from xhash_ray.serving.router import Merged, Router, Served
 from xhash_ray.serving.thumbnails import Thumbnails
 from xhash_ray.storage.codes import FEATURE_COLUMNS
 
-FACTS_S = 10.0
+MOST_HITS = 200_000
 HIDDEN = {"encoder", "segments", "tombstones"}  # long, and of use to nobody who searches
 
 
@@ -86,7 +87,10 @@ class Gateway:
         """
         chosen = await self.router.chosen(number)
         encoder = self.encoder.prepare(chosen.model_uri, chosen.facts["model_fingerprint"])
-        prepared, _ = await asyncio.gather(self.router.prepare(chosen), encoder)
+        prepared, encoding = await asyncio.gather(self.router.prepare(chosen), encoder, return_exceptions=True)
+        for each in (prepared, encoding):  # both have ended: nothing is loaded behind the next change's back
+            if isinstance(each, BaseException):
+                raise each
         return self.router.flip(prepared)
 
     async def serve(self, number: int | None) -> Served:
@@ -98,32 +102,48 @@ class Gateway:
 
     async def search(self, request: SearchRequest) -> dict[str, Any]:
         """The k stored pairs nearest to a query, as `SearchAnswer` has it; encoded and searched in one generation."""
-        started_s, served = time.perf_counter(), self.router.ready()
-        deadline_s = time.monotonic() + request.timeout_s
-        try:
-            kind = kind_of(request)
+        with self.counting():
+            started_s, served = time.perf_counter(), self.router.ready()
+            deadline_s = time.monotonic() + request.timeout_s
+            kind = kind_of(request, served)
             query = await self.query_of(request, served, deadline_s)
             encoded_s = time.perf_counter()
             merged = await self.router.search(served, kind, query, deadline_s)
+            return self.answered(request, merged, started_s, encoded_s)
+
+    @contextlib.contextmanager
+    def counting(self) -> Iterator[None]:
+        """Counts what is refused."""
+        try:
+            yield
         except (BadInput, Overloaded):
             self.metrics.refused()
             raise
-        return self.answered(request, merged, started_s, encoded_s)
 
     async def search_batch(self, requests: list[SearchRequest]) -> list[dict[str, Any]]:
-        """Answers of several queries; those of one kind share a scan."""
-        started_s, served = time.perf_counter(), self.router.ready()
-        deadline_s = time.monotonic() + max(request.timeout_s for request in requests)
-        queries = await asyncio.gather(*(self.query_of(request, served, deadline_s) for request in requests))
-        encoded_s = time.perf_counter()
-        by_kind: dict[Kind, list[int]] = {}
-        for place, request in enumerate(requests):
-            by_kind.setdefault(kind_of(request), []).append(place)
-        answers: dict[int, Merged] = {}
-        for kind, mine in by_kind.items():
-            found = await self.router.search_together(served, kind, [queries[place] for place in mine], deadline_s)
-            answers |= dict(zip(mine, found, strict=True))
-        return [self.answered(request, answers[place], started_s, encoded_s) for place, request in enumerate(requests)]
+        """Answers of several queries; those of one kind share a scan.
+
+        Raises:
+            BadInput: for more hits in all than one answer should hold, and as `search` does.
+            Overloaded: when too many batches wait, or their time is over before their turn.
+        """
+        with self.counting():
+            started_s, served = time.perf_counter(), self.router.ready()
+            deadline_s = time.monotonic() + max(request.timeout_s for request in requests)
+            kinds = [kind_of(request, served) for request in requests]
+            check_size(kinds)
+            queries = await asyncio.gather(*(self.query_of(request, served, deadline_s) for request in requests))
+            encoded_s = time.perf_counter()
+            by_kind: dict[Kind, list[int]] = {}
+            for place, kind in enumerate(kinds):
+                by_kind.setdefault(kind, []).append(place)
+            answers: dict[int, Merged] = {}
+            for kind, mine in by_kind.items():
+                asked = [queries[place] for place in mine]
+                found = await self.router.search_together(served, kind, asked, deadline_s)
+                answers |= dict(zip(mine, found, strict=True))
+            every = enumerate(requests)
+            return [self.answered(request, answers[place], started_s, encoded_s) for place, request in every]
 
     def answered(self, request: SearchRequest, merged: Merged, started_s: float, encoded_s: float) -> dict[str, Any]:
         """An answer in full.
@@ -159,6 +179,8 @@ class Gateway:
         """A query's code, and what it came from, by the model of what is served."""
         kind, generation = request.kind(), served.generation
         if kind == "code":
+            if request.rescore:  # here, for in a shared scan it would be everybody's error
+                raise BadInput("rescoring a code", "nothing but its bits is known", "Ask by text, image, vector or id")
             return Query(decode_code(request.code or "", generation.bits))
         if kind == "id":
             return await self.query_of_pair(request, served, deadline_s)
@@ -182,10 +204,10 @@ class Gateway:
         fingerprint = served.generation.facts["model_fingerprint"]
         return await self.encoder.encode(served.generation.model_uri, fingerprint, kind, content, modality, deadline_s)
 
-    async def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, Any]:
         """What is served, and what can be asked of it."""
         served = self.router.ready()
-        schema = await self.router.schema(served, time.monotonic() + FACTS_S)
+        schema = served.schema
         stored, facts = {*FEATURE_COLUMNS, "id"}, served.generation.facts
         return {
             **{name: value for name, value in facts.items() if name not in HIDDEN},
@@ -196,9 +218,19 @@ class Gateway:
         }
 
 
-def kind_of(request: SearchRequest) -> Kind:
+def check_size(kinds: Sequence[Kind]) -> None:
+    """Raises BadInput for a batch whose answers would take more memory and time than one request should."""
+    wanted = sum(kind.k for kind in kinds)
+    if wanted > MOST_HITS:
+        found = f"{len(kinds):,} queries for {wanted:,} hits and candidates in all"
+        raise BadInput("a batch", found, f"Ask for at most {MOST_HITS:,} at once")
+
+
+def kind_of(request: SearchRequest, served: Served) -> Kind:
     """What the request must share with others to share their scan."""
     kind = Kind(request.searched(), request.scanned(), request.filter, request.ties, request.metadata)
+    if request.filter is not None:
+        kind = kind._replace(columns=served.schema.serialize().to_pybytes())
     return kind._replace(rescore=request.rescore, keep=request.k) if request.rescore else kind
 
 

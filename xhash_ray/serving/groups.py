@@ -21,7 +21,7 @@ from xhash_ray.serving.certificates import Summary, joined, summarise
 from xhash_ray.serving.filters import parse_filter, rows_passing
 from xhash_ray.serving.kept import Kept
 
-KEPT_FILTERS = 32
+KEPT_FILTERS = 8  # a byte per row each
 KEPT_GENERATIONS = 2
 
 
@@ -46,7 +46,7 @@ class Group:
         progress = Progress(f"shards {', '.join(map(str, numbers))}")
         held = before.shard.segments if before else ()
         self.shard: Shard = load_shards(generation, numbers, progress=progress, held=held)
-        self.filters: Kept[str, list[np.ndarray]] = Kept(KEPT_FILTERS)
+        self.filters: Kept[tuple[str, bytes | None], list[np.ndarray]] = Kept(KEPT_FILTERS)
         known = before.summary_of if before else {}
         self.summary_of: dict[str, dict[str, Summary]] = {
             each.facts.name: known.get(each.facts.name) or summaries(each, self.bits) for each in self.shard.segments
@@ -65,7 +65,7 @@ class Group:
             BadInput: for a filter that is none, an unknown target, or rescoring by what the index or a query lacks.
         """
         codes = np.frombuffer(b"".join(query.code for query in queries), np.uint8).reshape(len(queries), -1)
-        masks = self.masks(kind.filter)
+        masks = self.masks(kind.filter, kind.columns)
         found = self.shard.nearest(codes, kind.target, kind.k, self.threads, masks)
         counts: Sequence[int | None] = [None] * len(found)
         if kind.ties:
@@ -103,17 +103,17 @@ class Group:
         counts: list[int] = total.tolist()
         return counts
 
-    def masks(self, text: str | None) -> list[np.ndarray | None]:
+    def masks(self, text: str | None, columns: bytes | None = None) -> list[np.ndarray | None]:
         """Which rows count, per segment; filters asked for lately are kept."""
         live = [segment.live for segment in self.shard.segments]
         if text is None or not live:
             return live
-        passing = self.filters.get(text, lambda: self.passing(text))
+        passing = self.filters.get((text, columns), lambda: self.passing(text, columns))
         return [mask if alive is None else mask & alive for mask, alive in zip(passing, live, strict=True)]
 
-    def passing(self, text: str) -> list[np.ndarray]:
+    def passing(self, text: str, columns: bytes | None) -> list[np.ndarray]:
         """bool [rows] of every segment: for which rows a filter holds."""
-        schema = self.schema
+        schema = self.schema if columns is None else pa.ipc.read_schema(pa.py_buffer(columns))
         expression = parse_filter(text, schema)
         return [rows_passing(as_told(segment.table, schema), expression) for segment in self.shard.segments]
 

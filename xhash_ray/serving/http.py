@@ -90,7 +90,7 @@ async def item(identity: str) -> Response:
 @routes.get("/v1/index", dependencies=READING, responses=refusals())
 async def index() -> dict[str, Any]:
     """What is served, and what can be asked of it."""
-    return await door.gateway.facts()
+    return door.gateway.facts()
 
 
 @routes.post("/v1/admin/activate", dependencies=READING, responses=CHANGED)

@@ -1,7 +1,7 @@
 """API keys: several, of two roles, in a file that is read again when it changes; compared in constant time.
 
     read  3f9c...            searches
-    admin 77ab...            also activates generations
+    admin 77ab...            also changes what is stored and served
 
 One per line, role and key; lines that begin with # are comments. Keys have 16 characters or more.
 """

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from xhash_ray.errors import XhashError
-from xhash_ray.serving.backends import Lost
 from xhash_ray.serving.gateway import Gateway, Memory
 from xhash_ray.serving.router import Served
 
@@ -27,7 +25,7 @@ async def begin(gateway: Gateway, memory: Memory) -> None:
         try:
             await gateway.activate(known)
             return
-        except XhashError as error:
+        except Exception as error:  # whatever it is, the current one may do
             log.warning("generation %d was served before: %s", known, error)
     if isinstance(current, BaseException):
         raise current
@@ -49,5 +47,5 @@ async def keep_agreeing(gateway: Gateway, memory: Memory) -> None:
         await asyncio.sleep(LOOK_S)
         try:
             await agree(gateway, memory)
-        except (XhashError, Lost) as error:
+        except Exception as error:  # a gateway that stops looking would serve the old generation for ever
             log.warning("following the other gateways: %s", error)

@@ -7,6 +7,7 @@ anything else. Only pictures may come from elsewhere, where an index's metadata 
 from __future__ import annotations
 
 import functools
+import time
 from importlib import resources
 
 from fastapi import APIRouter, Response
@@ -33,6 +34,7 @@ SAFE = {
 }
 KEPT_BY_BROWSERS = {"Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "nosniff"}
 
+ITEM_S = 5.0
 pages = APIRouter()
 
 
@@ -74,6 +76,11 @@ async def thumbnail(identity: str) -> Response:
     thumbnails, asked = door.gateway.thumbnails, f"a thumbnail of '{identity[:200]}'"
     if thumbnails is None:
         return refusal(BadInput(asked, "this endpoint has none", "Serve with the corpus of its pairs"), NOT_FOUND)
+    try:
+        router = door.gateway.router
+        await router.item(router.ready(), identity, time.monotonic() + ITEM_S)
+    except BadInput as error:  # deleted pairs are seen no more
+        return refusal(error, NOT_FOUND)
     picture = await thumbnails.jpeg(identity)
     if picture is None:
         return refusal(BadInput(asked, "it has none that can be shown", "Check the id"), NOT_FOUND)

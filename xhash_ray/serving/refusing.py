@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from xhash_ray.errors import BadInput, Conflict, Overloaded, XhashError
+from xhash_ray.errors import BadInput, Conflict, Overloaded, Unreachable, XhashError
 from xhash_ray.serving.bodies import Refused, invalid
 from xhash_ray.serving.requests import ErrorAnswer
 
@@ -18,7 +18,7 @@ WRONG, NO_KEY, WRONG_KEY, NOT_FOUND, TAKEN, TOO_LARGE, UNSUPPORTED, INVALID, LAT
     400, 401, 403, 404, 409, 413, 415, 422, 503
 )  # fmt: skip
 HEADERS = {LATER: {"Retry-After": "1"}, NO_KEY: {"WWW-Authenticate": "Bearer"}}
-STATUSES = ((BadInput, WRONG), (Conflict, TAKEN), (Overloaded, LATER))
+STATUSES = ((BadInput, WRONG), (Conflict, TAKEN), (Overloaded, LATER), (Unreachable, LATER))
 
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -7,8 +7,9 @@ carry their generation, so those under way end in the old one and none mixes bot
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,12 +18,15 @@ import pyarrow as pa
 from xhash_ray.errors import BadInput, Overloaded, XhashError
 from xhash_ray.index.generations import Generation, current, read
 from xhash_ray.serving.answers import Answer, Kind, Query, merge_answers, rescored
-from xhash_ray.serving.backends import Backend, Lost
+from xhash_ray.serving.backends import Backend, Lost, Unloaded
 from xhash_ray.serving.certificates import Summary, certain, least_distance
 from xhash_ray.serving.coalescing import Coalescer
 from xhash_ray.serving.groups import shards_of_groups
 
 LOADING_S = 3600.0
+SLOW_S = 0.25  # so long others wait for a group that is slower than the rest
+LOST_PATIENCE_S = 0.5  # and for one that nobody answered for the last time
+BATCHES_AT_ONCE, BATCHES_WAITING = 2, 32
 
 
 class Served(NamedTuple):
@@ -31,10 +35,12 @@ class Served(NamedTuple):
     Attributes:
         generation: Of the index.
         summaries: Of every group, by modality.
+        schema: Of the metadata of all groups, the id among it.
     """
 
     generation: Generation
     summaries: list[dict[str, Summary]]
+    schema: pa.Schema
 
 
 class Merged(NamedTuple):
@@ -57,6 +63,20 @@ class Merged(NamedTuple):
     scan_s: float
 
 
+class Shared(NamedTuple):
+    """A scan that queries share.
+
+    Attributes:
+        calls: To all groups.
+        place: Of a query in their answers.
+        started_s: On the clock of time.perf_counter.
+    """
+
+    calls: list[asyncio.Task[Any]]
+    place: int
+    started_s: float
+
+
 class Router:
     """Asks all groups.
 
@@ -70,7 +90,9 @@ class Router:
     def __init__(self, uri: str, backends: Sequence[Backend], batch: int = 32, waiting: int = 512) -> None:
         self.uri, self.backends = uri, list(backends)
         self.served: Served | None = None
-        self.coalescer = Coalescer(self.search_kind, most=batch, bound=waiting)
+        self.coalescer = Coalescer(self.start_kind, most=batch, bound=waiting)
+        self.turns, self.batches_waiting = asyncio.Semaphore(BATCHES_AT_ONCE), 0
+        self.lost: set[int] = set()
 
     async def chosen(self, number: int | None) -> Generation:
         """A generation of the index, the current one by default.
@@ -89,16 +111,15 @@ class Router:
             XhashError: when a group cannot load it.
         """
         deadline_s = time.monotonic() + LOADING_S
-        loaded = await asyncio.gather(
+        loaded: list[Any] = await asyncio.gather(
             *(backend.call("prepare", deadline_s, chosen.number) for backend in self.backends),
             return_exceptions=True,
         )
-        summaries = []
         for answer in loaded:
             if isinstance(answer, BaseException):
                 raise answer if isinstance(answer, XhashError) else unready(chosen.number, answer)
-            summaries.append(answer)
-        return Served(chosen, summaries)
+        schema = pa.unify_schemas([each.schema for each in loaded], promote_options="permissive")
+        return Served(chosen, [each.summaries for each in loaded], schema)
 
     def flip(self, prepared: Served) -> Served:
         """From now on queries go to what all groups have prepared."""
@@ -118,33 +139,89 @@ class Router:
     async def search(self, served: Served, kind: Kind, query: Query, deadline_s: float) -> Merged:
         """One query of what was served when it came, which shares a scan with others that wait.
 
+        Groups that do not answer by its own deadline are missing from its answer, whatever others wait for.
+
         Raises:
             Overloaded: when too many wait, or the deadline passes before its turn.
             BadInput: for a filter that is none, or rescoring by what is not known.
         """
         key = (served.generation.number, kind)
-        merged: Merged = await self.coalescer.ask(key, (query, deadline_s, served), deadline_s)
-        return merged
+        shared: Shared = await self.coalescer.ask(key, (query, deadline_s), deadline_s)
+        parts = await parts_of(shared.calls, deadline_s)
+        return self.merged(parts, shared.place, kind, query, served, time.perf_counter() - shared.started_s)
+
+    async def start_kind(self, key: Any, asked: Sequence[tuple[Query, float]]) -> list[Shared]:
+        """Asks all groups for queries of one generation and kind; ends when the next may be asked.
+
+        That is when all have answered, or all but such as have kept the others waiting for a while.
+        """
+        (number, kind), queries = key, [query for query, _ in asked]
+        started_s = time.perf_counter()
+        calls = self.calls("search", max(deadline_s for _, deadline_s in asked), number, kind, queries)
+        _, late = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+        if late:
+            await asyncio.wait(late, timeout=SLOW_S)
+        return [Shared(calls, place, started_s) for place in range(len(asked))]
 
     async def search_together(
         self, served: Served, kind: Kind, queries: Sequence[Query], deadline_s: float
     ) -> list[Merged]:
-        """A batch of one kind, scanned at once."""
-        asked = [(query, deadline_s, served) for query in queries]
-        return await self.search_kind((served.generation.number, kind), asked)
+        """A batch of one kind, scanned at once when it is its turn. Errors as of `search`."""
+        async with self.turn(deadline_s):
+            started_s = time.perf_counter()
+            calls = self.calls("search", deadline_s, served.generation.number, kind, queries)
+            parts = await parts_of(calls, deadline_s)
+            scan_s = time.perf_counter() - started_s
+        return [self.merged(parts, place, kind, query, served, scan_s) for place, query in enumerate(queries)]
 
-    async def search_kind(self, key: Any, asked: Sequence[tuple[Query, float, Served]]) -> list[Merged]:
-        """Queries of one generation and kind, through all groups."""
-        (number, kind), queries = key, [query for query, _, _ in asked]
-        served, deadline_s = asked[0][2], max(deadline for _, deadline, _ in asked)
-        started_s = time.perf_counter()
-        calls = (backend.call("search", deadline_s, number, kind, queries) for backend in self.backends)
-        found = await asyncio.gather(*calls, return_exceptions=True)
-        scan_s = time.perf_counter() - started_s
-        for part in found:
-            if isinstance(part, BaseException) and not isinstance(part, Lost):
-                raise part
-        return [self.merged(found, place, kind, query, served, scan_s) for place, query in enumerate(queries)]
+    @contextlib.asynccontextmanager
+    async def turn(self, deadline_s: float) -> AsyncIterator[None]:
+        """A batch's turn.
+
+        Raises:
+            Overloaded: when too many wait, or the deadline passes before.
+        """
+        if self.batches_waiting >= BATCHES_WAITING:
+            raise Overloaded("a batch", f"{self.batches_waiting} others wait", "Ask again in a second")
+        self.batches_waiting += 1
+        try:
+            await asyncio.wait_for(self.turns.acquire(), max(0.0, deadline_s - time.monotonic()))
+        except TimeoutError:
+            raise Overloaded("a batch", "its time was over before its turn", "Ask again") from None
+        finally:
+            self.batches_waiting -= 1
+        try:
+            yield
+        finally:
+            self.turns.release()
+
+    def calls(self, method: str, deadline_s: float, *arguments: Any) -> list[asyncio.Task[Any]]:
+        """All groups being asked; whoever leaves before they answer leaves nothing behind."""
+        made = [
+            asyncio.ensure_future(self.ask_group(number, method, deadline_s, *arguments))
+            for number in range(len(self.backends))
+        ]
+        for call in made:
+            call.add_done_callback(lambda call: call.cancelled() or call.exception())
+        return made
+
+    async def ask_group(self, number: int, method: str, deadline_s: float, *arguments: Any) -> Any:
+        """One group's answer; one that nobody answered for lately is not waited for long.
+
+        Raises:
+            Lost: when nobody answers. XhashError: as the method does.
+        """
+        if number in self.lost:
+            deadline_s = min(deadline_s, time.monotonic() + LOST_PATIENCE_S)
+        try:
+            answer = await self.backends[number].call(method, deadline_s, *arguments)
+        except Lost:
+            self.lost.add(number)
+            raise
+        except Unloaded as error:
+            raise Lost(str(error)) from None
+        self.lost.discard(number)
+        return answer
 
     def merged(
         self, found: Sequence[Any], place: int, kind: Kind, query: Query, served: Served, scan_s: float
@@ -182,8 +259,7 @@ class Router:
     async def found(self, method: str, served: Served, identity: str, deadline_s: float, *more: Any) -> Any:
         """What the one group says that holds a pair."""
         number, asked = served.generation.number, f"the pair '{identity[:200]}'"
-        calls = (backend.call(method, deadline_s, number, identity, *more) for backend in self.backends)
-        found = await asyncio.gather(*calls, return_exceptions=True)
+        found = await asyncio.gather(*self.calls(method, deadline_s, number, identity, *more), return_exceptions=True)
         for part in found:
             if part is not None and not isinstance(part, BaseException):
                 return part
@@ -194,21 +270,22 @@ class Router:
                 raise part
         raise BadInput(asked, "not in this index", "Check the id")
 
-    async def schema(self, served: Served, deadline_s: float) -> pa.Schema:
-        """Of the metadata, the id among it, as the groups have it that answer.
 
-        Raises:
-            Overloaded: when none does.
-        """
-        calls = (backend.call("schema", deadline_s, served.generation.number) for backend in self.backends)
-        found = await asyncio.gather(*calls, return_exceptions=True)
-        schemas = [each for each in found if isinstance(each, pa.Schema)]
-        if not schemas:
-            raise Overloaded("the columns of the index", "no group of shards answers", "Ask again")
-        return pa.unify_schemas(schemas, promote_options="permissive")
+async def parts_of(calls: Sequence[asyncio.Task[Any]], deadline_s: float) -> list[Any]:
+    """What every group answers, Lost for those that do not by a deadline.
+
+    Raises:
+        XhashError: what is wrong with the queries, as the groups say.
+    """
+    _, late = await asyncio.wait(calls, timeout=max(0.0, deadline_s - time.monotonic()))
+    parts = [Lost("it is late") if call in late else call.exception() or call.result() for call in calls]
+    for part in parts:
+        if isinstance(part, BaseException) and not isinstance(part, Lost):
+            raise part
+    return parts
 
 
 def unready(number: int, error: BaseException) -> XhashError:
     """The error for a group that does not answer."""
     found = f"a group of shards does not answer ({str(error)[:200] or type(error).__name__})"
-    return XhashError(f"generation {number}", found, "See the logs of the shards")
+    return Overloaded(f"generation {number}", found, "See the logs of the shards, and ask again")
