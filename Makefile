@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test lint bench proto clean
+.PHONY: help setup demo test faults lint bench proto clean
 
 help:
 	@echo "make demo    corpus, CLIP, hash functions, index, endpoint, answers: a few minutes on a laptop"
-	@echo "make test    lint, types, and every test"
+	@echo "make test    lint, types, and every test but those of"
+	@echo "make faults  nodes, drivers and stores that are killed: another ten minutes"
 	@echo "make lint    ruff and mypy only"
 	@echo "make bench   the measured commands"
 	@echo "make proto   compiles serving/wire/search.proto"
@@ -26,7 +27,10 @@ demo: setup
 	$(BIN)/xhash demo $(ARGS)
 
 test: lint
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
+
+faults: setup
+	$(BIN)/python -m pytest -m faults $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .

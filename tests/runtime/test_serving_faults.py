@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.faults
 SWAPS = ("another model", "pairs added", "rolled back")
 SPARED = ("replica", "controller")  # where another copy answers, nobody notices
 KILLED = ("node", "encoder", "gateway")

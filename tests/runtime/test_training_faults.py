@@ -158,6 +158,7 @@ def test_a_worker_killed_in_an_epoch_is_replaced_and_the_weights_are_those_of_an
     assert passes_kept(out) == -1
 
 
+@pytest.mark.faults
 def test_one_worker_of_at_most_two_takes_the_steps_of_one_process(ray_cluster, features, undisturbed, tmp_path):
     train(asked(features, tmp_path / "model", workers=1, max_workers=2))
     assert_near(weights(tmp_path / "model"), undisturbed)
@@ -242,6 +243,7 @@ def test_a_killed_driver_is_continued_by_the_same_command_and_by_no_other(featur
     assert epochs == ["epoch", *(str(number + 1) for number in range(EPOCHS))]
 
 
+@pytest.mark.faults
 def test_a_killed_driver_of_its_own_ray_is_continued_by_the_same_command(features, tmp_path):
     train(asked(features, tmp_path / "undisturbed"))
     options = asked(features, tmp_path / "model", workers=1)
@@ -307,6 +309,7 @@ def gate(s3_endpoint: str) -> Iterator[Gate]:
     door.listener.close()
 
 
+@pytest.mark.faults
 def test_a_store_that_goes_away_is_said_in_a_line_and_the_training_is_continued_when_it_is_back(
     gate, features, tmp_path
 ):

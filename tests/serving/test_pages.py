@@ -48,6 +48,17 @@ def thumbnail(client, identity, key=READ):
     return client.get(f"/v1/thumbnails/{identity}", headers={"Authorization": f"Bearer {key}"})
 
 
+def test_the_apis_description_names_every_route_and_loads_nothing_from_elsewhere(client):
+    answer = client.get("/docs", headers={"Authorization": ""})
+    assert answer.status_code == 200
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    for said in ("/v1/search/batch", "/v1/admin/add", "multipart/form-data", "as the model was trained on", "rescore"):
+        assert said in answer.text
+    assert "http://" not in answer.text
+    assert "https://" not in answer.text
+    assert "<script" not in answer.text
+
+
 def test_a_pair_that_was_deleted_has_no_picture(client):
     assert thumbnail(client, "deleted").status_code == 404
 

@@ -137,7 +137,8 @@ async def readyz() -> dict[str, int]:
 
 def http_api() -> FastAPI:
     """The HTTP application."""
-    app = FastAPI(title="xhash-ray", description="Exact Hamming search across modalities")
+    description = "Exact Hamming search across modalities"
+    app = FastAPI(title="xhash-ray", description=description, docs_url=None, redoc_url=None)  # see described.py
     app.include_router(routes)
     app.include_router(pages)
     say_errors(app)

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 from pathlib import Path
 
 from xhash_ray.errors import BadInput
 
 ROLES = ("read", "admin")
 LEAST_LENGTH = 16
+log = logging.getLogger(__name__)
 
 
 def parse_keys(text: str, where: str) -> dict[bytes, str]:
@@ -55,7 +57,7 @@ class Keys:
 
     def __init__(self, path: str | None) -> None:
         self.path = Path(path) if path else None
-        self.changed_ns, self.known = -1, dict[bytes, str]()
+        self.changed_ns, self.known, self.complained = -1, dict[bytes, str](), ""
         self.refresh()
 
     def refresh(self) -> None:
@@ -72,6 +74,9 @@ class Keys:
                 if isinstance(error, BadInput):
                     raise
                 raise BadInput(f"keys in {self.path}", str(error), "Name a file of keys") from None
+            if str(error) != self.complained:  # once, not for every request
+                self.complained = str(error)
+                log.warning("keys stay as they were: %s", error)
 
     def role(self, header: str | None) -> str | None:
         """The role of an Authorization header, None for none. Without a file everybody reads, and nobody is admin."""

@@ -10,9 +10,10 @@ import functools
 import time
 from importlib import resources
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
 from xhash_ray.errors import BadInput
+from xhash_ray.serving.described import render
 from xhash_ray.serving.door import READING, door
 from xhash_ray.serving.refusing import NOT_FOUND, refusal, refusals
 
@@ -63,6 +64,12 @@ async def page() -> Response:
 async def part_of_page(name: str) -> Response:
     """A script or style of the page."""
     return file(name)
+
+
+@pages.get("/docs", include_in_schema=False)
+async def docs(request: Request) -> Response:
+    """The API's description."""
+    return Response(render(request.app.openapi()), media_type="text/html", headers=SAFE)
 
 
 @pages.get(
