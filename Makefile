@@ -27,7 +27,8 @@ demo: setup
 	$(BIN)/xhash demo $(ARGS)
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/runtime $(ARGS)
+	$(BIN)/python -m pytest tests/runtime $(ARGS)
 
 faults: setup
 	$(BIN)/python -m pytest -m faults $(ARGS)

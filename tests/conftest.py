@@ -40,15 +40,6 @@ def shared_data() -> Path:
     return folder
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in its own
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One process runs all tests that use Ray, from the beginning; others take the rest file by file."""
-    with_ray = {item for item in items if "tests/runtime/" in item.nodeid}
-    items.sort(key=lambda item: item not in with_ray)
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("ray" if item in with_ray else item.nodeid.split("::")[0]))
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
     """In CI, a test that was skipped for a missing program has failed."""
