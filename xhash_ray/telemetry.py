@@ -65,7 +65,7 @@ METRICS = {
         Metric(
             "xhash_search_seconds",
             "histogram",
-            "Time of a search by part: encode, scan, total",
+            "Time of a search by part: encode, wait, scan, total",
             ("part",),
             LATENCY_BUCKETS_S,
         ),

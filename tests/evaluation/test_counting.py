@@ -83,6 +83,7 @@ def test_arrays_that_cannot_be_written_are_read():
 def test_it_compiles_where_nothing_can_be_kept(monkeypatch):
     import numba
 
+    from xhash_ray.core import compiling
     from xhash_ray.evaluation import kernel
 
     calls, njit = [], numba.njit
@@ -93,7 +94,7 @@ def test_it_compiles_where_nothing_can_be_kept(monkeypatch):
             raise RuntimeError("cannot cache function: no locator available")
         return njit(signature, **options)
 
-    monkeypatch.setattr(kernel.numba, "njit", without_cache)
+    monkeypatch.setattr(compiling.numba, "njit", without_cache)
     loop = kernel.compiled.__wrapped__()
     counts = np.zeros((1, 2, 18), np.int64)
     zeros = np.zeros((1, 1), np.uint64)

@@ -123,7 +123,7 @@ def test_bombs_and_formats_that_start_programs_are_refused(preprocessor):
 def test_vectors_that_are_none_are_refused(numbers):
     from types import SimpleNamespace
 
-    from xhash_ray.runtime.query_encoder import QueryEncoder
+    from xhash_ray.serving.query_encoder import QueryEncoder
 
     encoder = SimpleNamespace(facts={"image_length": max(1, len(numbers))})
     with pytest.raises(BadInput, match="vector query"):

@@ -17,7 +17,7 @@ from tests.serving.test_http import READ, ask, served  # noqa: F401 (fixtures)
 from xhash_ray.errors import BadInput
 from xhash_ray.serving import http, messages
 from xhash_ray.serving.calls import ASKED
-from xhash_ray.serving.listening import Ports, check_ports, listen
+from xhash_ray.serving.listening import Ports, address, check_ports, listen, tcp_listener
 from xhash_ray.serving.messages import SERVICE, description, message, to_index
 
 KEYED = (("authorization", f"Bearer {READ}"),)
@@ -189,6 +189,11 @@ def test_messages_can_be_pickled():
     assert pickle.loads(pickle.dumps(asked)) == asked
     with pytest.raises(AttributeError):
         _ = messages.Nothing
+
+
+def test_addresses_are_written_as_urls_have_them():
+    assert (address("127.0.0.1", 80), address("::1", 80)) == ("127.0.0.1:80", "[::1]:80")
+    tcp_listener("::1", 0).close()
 
 
 def test_half_a_certificate_is_refused(tmp_path):

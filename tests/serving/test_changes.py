@@ -1,10 +1,12 @@
 """Changes by an admin: each is a commit that is served at once; what cannot be done changes nothing."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from tests.index.test_life import codes_at, index, model, rows_of  # noqa: F401 (fixtures)
 from tests.serving.test_http import ADMIN, READ, ask, found, served  # noqa: F401 (fixtures)
+from xhash_ray.errors import Mismatch
 from xhash_ray.index import generations, life
 from xhash_ray.options import IndexAdd, IndexCompact
 
@@ -110,6 +112,23 @@ def test_an_index_with_other_columns_added_can_be_compacted(served, tmp_path, mo
     assert change(served, "activate").json()["rows"] == 46
     found_red = found(ask(served, code="0102", k=100, filter="colour = 'red'"))
     assert len(found_red) == 5
+
+
+@pytest.mark.parametrize(("numbers", "fits"), [(pa.int64(), True), (pa.string(), False)])
+def test_a_column_of_another_type_is_joined_or_refused(served, tmp_path, model, numbers, fits):  # noqa: F811
+    rows = rows_of(40, 45, 1)
+    other = pa.array([each.as_py() for each in rows["number"]], pa.int64()).cast(numbers)
+    codes = codes_at(tmp_path / "more", rows.set_column(3, "number", other), model.fingerprint)
+    if not fits:
+        with pytest.raises(Mismatch, match="column 'number' is string, in the index int32"):
+            life.add(IndexAdd(index=served.index, codes=codes))
+        assert generations.numbers(served.index) == [1]
+        return
+    life.add(IndexAdd(index=served.index, codes=codes))
+    for _ in range(2):
+        assert change(served, "activate").json()["rows"] == 45
+        assert len(ask(served, code="0102", k=100, filter="number >= 0")["hits"]) == 45
+        life.compact(IndexCompact(index=served.index))
 
 
 def test_what_is_committed_and_not_served_is_said(served):  # noqa: F811

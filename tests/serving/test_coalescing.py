@@ -24,6 +24,28 @@ class Work:
         return [2 * query for query in queries]
 
 
+def test_answers_are_had_before_the_next_batch_may_begin():
+    async def scene():
+        begun, free = [], asyncio.Event()
+
+        async def run(kind, queries):
+            begun.append(queries)
+            return queries
+
+        async def until(answers):
+            await free.wait()
+
+        shared = Coalescer(run, until=until)
+        assert await asyncio.wait_for(shared.ask("a", 1), 1) == 1
+        later = asyncio.create_task(shared.ask("a", 2))
+        await asyncio.sleep(0.01)
+        assert begun == [[1]]
+        free.set()
+        assert await asyncio.wait_for(later, 1) == 2
+
+    asyncio.run(scene())
+
+
 def test_the_first_goes_alone_and_those_that_came_meanwhile_together_by_kind():
     async def scene():
         work = Work()

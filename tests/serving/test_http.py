@@ -244,6 +244,9 @@ def test_bodies_that_are_too_large_are_refused_unread(served, monkeypatch):
     monkeypatch.setattr("xhash_ray.serving.door.MAX_BODY_BYTES", 100)
     assert served.post("/v1/search", json={"text": "x" * 200}).status_code == 413
     assert served.post("/v1/search", content=iter([b"{}"])).status_code == 413, "no length was given"
+    for length in ("\u00b2", "9" * 5000, "-1", "1e2"):
+        response = served.post("/v1/search", content=b"{}", headers={"Content-Length": length.encode("latin-1")})
+        assert response.status_code == 413, "no number"
 
 
 def test_before_a_generation_is_loaded_nobody_is_answered():

@@ -19,6 +19,14 @@ def test_the_longest_unused_is_let_go_before_the_next_is_made():
     assert max(sizes) < 2, "room is made first"
 
 
+def test_the_last_used_is_the_last():
+    kept: Kept[int, str] = Kept(2)
+    assert kept.last() is None
+    for number in (1, 2, 1):
+        kept.get(number, lambda number=number: f"made {number}")
+    assert kept.last() == "made 1"
+
+
 def test_what_cannot_be_made_is_not_kept():
     kept: Kept[int, int] = Kept(2)
     with pytest.raises(ZeroDivisionError):

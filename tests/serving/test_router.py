@@ -3,6 +3,7 @@
 import asyncio
 import time
 
+import numpy as np
 import pytest
 
 from tests.index.test_life import index, model, rows_of  # noqa: F401 (fixtures)
@@ -64,6 +65,25 @@ def test_everybody_has_a_partial_answer_by_their_own_deadline(index):  # noqa: F
         answer, _ = await timed(gateway.search(SearchRequest(code="0102", timeout_s=9)))
         assert answer["complete"], "it is asked all the same"
         assert gateway.router.lost == set()
+
+    asyncio.run(scene())
+
+
+def test_a_pair_is_found_as_soon_as_its_own_group_answers(index):  # noqa: F811
+    async def scene():
+        gateway = gateway_of(index)
+        await gateway.activate(None)
+        served = gateway.router.ready()  # noqa: F811
+        alive = [item for part in (0, 1) for item in gateway.router.backends[part].server.group(1).shard.segments]
+        name = alive[0].ids.of(np.array([0]))[0]
+        item, seconds = await timed(gateway.router.item(served, name, time.monotonic() + 5))
+        assert item["id"] == name
+        assert seconds < 1, "the dead group has nothing to add"
+        answer, seconds = await timed(gateway.search(SearchRequest(id=name, timeout_s=1)))
+        assert answer["missing_shards"] == [2]
+        assert answer["hits"], "time was left to search"
+        error, _ = await timed(gateway.router.item(served, "nobody", time.monotonic() + 0.2))
+        assert isinstance(error, Overloaded), "it might be in the group that does not answer"
 
     asyncio.run(scene())
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from xhash_ray.errors import BadInput
 from xhash_ray.storage import tables, writing
-from xhash_ray.storage.features import from_matrix, load_features, open_features, to_features, to_matrix
+from xhash_ray.storage.features import from_matrix, load_features, open_features, to_features, to_half, to_matrix
 from xhash_ray.storage.where import parse_where
 
 
@@ -171,3 +171,9 @@ def test_a_missing_column_is_named(tmp_path, column):
 def test_a_column_of_another_type_is_refused_with_its_type(tmp_path, column, values, words):
     with pytest.raises(BadInput, match=words):
         open_features(stored(tmp_path, feature_table(2, **{column: values})))
+
+
+def test_features_beyond_float16_are_refused():
+    np.testing.assert_array_equal(to_half(np.float32([[0.5, -65504]]), "a"), np.float16([[0.5, -65504]]))
+    with pytest.raises(BadInput, match="beyond what float16 holds"):
+        to_half(np.float32([[1.0, 7e4]]), "a")

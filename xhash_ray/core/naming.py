@@ -5,7 +5,6 @@ of sorted lists: k times the least of their heads. Names are compared byte by by
 the k winners become Python strings. `Naming.together` of index/naming.py is the plain version.
 """
 
-import contextlib
 import functools
 from collections.abc import Callable
 from typing import Any, no_type_check
@@ -17,6 +16,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from xhash_ray.core.compiling import compiled_for
 from xhash_ray.core.scanning import ABSENT
 
 NOBODY = np.int64(ABSENT)
@@ -102,8 +102,4 @@ def merge_by_name(
 @functools.cache
 def merging() -> Callable[..., None]:
     """`merge_by_name` as machine code."""
-    with contextlib.suppress(Exception):  # a cache that cannot be written, or read, must not stop anybody
-        kept: Callable[..., None] = numba.njit(MERGE, nogil=True, cache=True)(merge_by_name)
-        return kept
-    made: Callable[..., None] = numba.njit(MERGE, nogil=True)(merge_by_name)
-    return made
+    return compiled_for(MERGE, merge_by_name)

@@ -14,7 +14,6 @@ this file, or in the user's cache folder, and rebuilt per processor and when thi
 change of vectors.py: touch this file then).
 """
 
-import contextlib
 import functools
 from collections.abc import Callable
 from typing import Any, no_type_check
@@ -24,6 +23,7 @@ import numpy as np
 from numba import types
 
 from xhash_ray.core.bits import MAX_BITS
+from xhash_ray.core.compiling import compiled_for
 from xhash_ray.core.vectors import (
     FARTHEST,
     RUN_WORDS,
@@ -289,9 +289,5 @@ def count_below(codes: Any, queries: Any, mask: Any, limits: Any, counts: Any) -
 @functools.cache
 def compiled(name: str) -> Callable[..., None]:
     """`scan`, `order` or `count_below` as machine code that runs without Python's lock."""
-    function, signature = {"scan": (scan, SCAN), "order": (order, ORDER), "count_below": (count_below, COUNT)}[name]
-    with contextlib.suppress(Exception):  # a cache that cannot be written, or read, must not stop anybody
-        kept: Callable[..., None] = numba.njit(signature, nogil=True, cache=True)(function)
-        return kept
-    made: Callable[..., None] = numba.njit(signature, nogil=True)(function)
-    return made
+    signatures = {"scan": (SCAN, scan), "order": (ORDER, order), "count_below": (COUNT, count_below)}
+    return compiled_for(*signatures[name])

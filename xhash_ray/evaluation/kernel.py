@@ -5,7 +5,6 @@ The machine code is kept beside this file, or in the user's cache folder, and re
 can be written it is compiled anew by each process.
 """
 
-import contextlib
 import functools
 from collections.abc import Callable
 from typing import Any, no_type_check
@@ -13,6 +12,7 @@ from typing import Any, no_type_check
 import numba
 import numpy as np
 
+from xhash_ray.core.compiling import compiled_for
 from xhash_ray.core.vectors import popcount
 
 BLOCK_CODES = 8192  # 64 KiB of codes and 64 KiB of labels stay in the second-level cache while all queries pass
@@ -108,8 +108,4 @@ def count(counts: Any, queries: Any, codes: Any, query_labels: Any, labels: Any,
 @functools.cache
 def compiled() -> Callable[..., None]:
     """`count` as machine code that runs without Python's lock."""
-    with contextlib.suppress(Exception):  # a cache that cannot be written, or read, must not stop anybody
-        kept: Callable[..., None] = numba.njit(SIGNATURE, nogil=True, cache=True)(count)
-        return kept
-    made: Callable[..., None] = numba.njit(SIGNATURE, nogil=True)(count)
-    return made
+    return compiled_for(SIGNATURE, count)

@@ -68,6 +68,7 @@ def put_rows(base: Generation, rows: pa.Table, change: str) -> dict[str, Any]:
         rows: `id`, `image_code`, `text_code` and metadata.
         change: "add" or "upsert"; errors as of these.
     """
+    check_columns(base, rows)
     parts = [assemble([part]) if len(part) else part for part in partition(rows, base.shards)]
     there = [in_shard(base, number, part["id"]) for number, part in enumerate(parts)]
     replaced = pa.concat_arrays(there).sort()
@@ -84,6 +85,22 @@ def put_rows(base: Generation, rows: pa.Table, change: str) -> dict[str, Any]:
     total = base.rows + len(rows) - len(replaced)
     made = follow(base, change, [*base.segments, *written], [*base.tombstones, *buried], total)
     return told(made, added=len(rows) - len(replaced), replaced=len(replaced))
+
+
+def check_columns(base: Generation, rows: pa.Table) -> None:
+    """Raises Mismatch for a column that no type joins with the index's: no filter and no `compact` could read both."""
+    for facts in base.segments:
+        known = map_table(checked_file(base.uri, facts, digest=False)).schema
+        for field in rows.schema:
+            if field.name not in known.names:
+                continue
+            there = known.field(field.name)
+            try:
+                pa.unify_schemas([pa.schema([there]), pa.schema([field])], promote_options="permissive")
+            except (pa.ArrowTypeError, pa.ArrowInvalid):
+                found = f"column '{field.name}' is {field.type}, in the index {there.type}"
+                do = "Cast the column, or leave it out"
+                raise Mismatch(f"rows for the index at {base.uri}", found, do) from None
 
 
 def new_rows(base: Generation, options: IndexAdd | IndexUpsert) -> pa.Table:

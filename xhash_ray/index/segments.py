@@ -136,10 +136,10 @@ def open_segment(
             found = f"the SHA-256 of the {each} codes in {facts.name} is another"
             raise Mismatch(f"index at {uri}", found, "Restore the file or roll back")
     ids = StoredIds(table["id"], mapped, address)
-    return Segment(facts, codes, ids, table.drop_columns(list(CODE_COLUMNS)), live_rows(ids, deleted))
+    return Segment(facts, codes, ids, table.drop_columns(list(CODE_COLUMNS)), live_mask(ids, deleted))
 
 
-def live_rows(ids: StoredIds, deleted: pa.Array | None) -> np.ndarray | None:
+def live_mask(ids: StoredIds, deleted: pa.Array | None) -> np.ndarray | None:
     """bool [n], False for deleted rows; None when none is. Few ids are looked up, many compared with all there are."""
     if deleted is None or not len(deleted):
         return None

@@ -22,7 +22,7 @@ from xhash_ray.core.topk import check_k
 from xhash_ray.errors import BadInput
 from xhash_ray.index.generations import Generation
 from xhash_ray.index.naming import Found, Naming
-from xhash_ray.index.segments import MODALITIES, Segment, SegmentFacts, live_rows, open_segment, read_deleted
+from xhash_ray.index.segments import MODALITIES, Segment, SegmentFacts, live_mask, open_segment, read_deleted
 from xhash_ray.progress import Progress
 from xhash_ray.storage.codes import FEATURE_COLUMNS
 
@@ -214,7 +214,7 @@ def load_shards(
     def load(facts: SegmentFacts) -> Segment:
         there = known.get(facts.name)
         if there is not None and there.facts == facts:
-            return replace(there, live=live_rows(there.ids, deleted[facts.since]))
+            return replace(there, live=live_mask(there.ids, deleted[facts.since]))
         return open_segment(generation.uri, facts, deleted[facts.since], modalities)
 
     opened = []

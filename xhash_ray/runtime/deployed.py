@@ -8,7 +8,7 @@ from typing import Any
 
 from ray.exceptions import RayError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
-from ray.serve.handle import DeploymentHandle
+from ray.serve.handle import DeploymentBroadcastResponse, DeploymentHandle
 
 from xhash_ray.errors import Overloaded, XhashError
 from xhash_ray.serving.answers import Query
@@ -59,7 +59,10 @@ class Deployed:
     async def call(self, method: str, deadline_s: float, *arguments: Any) -> Any:
         """See `Backend`. All replicas prepare; one of them, or the quicker of two, answers everything else."""
         if method == "prepare":
-            return (await everywhere(self.handle, "call", deadline_s, method, *arguments))[0]
+            told = await everywhere(
+                lambda left_s: self.handle.broadcast("call", method, left_s, *arguments), deadline_s
+            )
+            return told[0]
 
         async def ask() -> Any:
             return await self.handle.call.remote(method, deadline_s - time.monotonic(), *arguments)
@@ -68,24 +71,20 @@ class Deployed:
         return await answered(ask if hedging is None else lambda: hedging.first(ask), deadline_s)
 
 
-async def everywhere(handle: DeploymentHandle, method: str, deadline_s: float, *arguments: Any) -> list[Any]:
+async def everywhere(ask: Callable[[float], DeploymentBroadcastResponse], deadline_s: float) -> list[Any]:
     """What every replica answers, as soon as there is one; one that dies meanwhile will load what it is asked for.
 
     Args:
-        handle: To the replicas.
-        method: Of theirs.
+        ask: Asks all of them, told how many seconds are left.
         deadline_s: On the clock of time.monotonic.
-        arguments: Of the method, but for the seconds left, which `call` has in second place.
 
     Raises:
         Lost: when none answers in time. XhashError, RayTaskError: what one answered.
     """
     while True:
-        left_s = deadline_s - time.monotonic()
-        asked = (*arguments[:1], left_s, *arguments[1:]) if method == "call" else arguments
+        left_s = max(0.001, deadline_s - time.monotonic())
         try:
-            response = handle.broadcast(method, *asked)
-            answers = await response.results_async(timeout_s=max(0.001, left_s), return_exceptions=True)
+            answers = await ask(left_s).results_async(timeout_s=left_s, return_exceptions=True)
         except (*UNAVAILABLE, TimeoutError) as error:
             answers = [error]
         for answer in answers:
@@ -107,8 +106,9 @@ class DeployedEncoder(Encoder, Memory):
 
     async def prepare(self, model_uri: str, fingerprint: str) -> None:
         """See `Encoder`."""
+        deadline_s = time.monotonic() + PREPARE_S
         try:
-            await everywhere(self.handle, "prepare", time.monotonic() + PREPARE_S, model_uri, fingerprint)
+            await everywhere(lambda _: self.handle.broadcast("prepare", model_uri, fingerprint), deadline_s)
         except Lost as error:
             raise Overloaded("the encoder", str(error), "Ask again") from None
 
@@ -132,7 +132,7 @@ class DeployedEncoder(Encoder, Memory):
 
     async def recall(self) -> int | None:
         """See `Memory`. All copies are asked: the latest counts, and those that know less are told."""
-        known = await everywhere(self.handle, "recall", time.monotonic() + RECALL_S)
+        known = await everywhere(lambda _: self.handle.broadcast("recall"), time.monotonic() + RECALL_S)
         latest: tuple[int, int] | None = max((tuple(each) for each in known if each is not None), default=None)
         if latest is None:
             return None
@@ -147,4 +147,4 @@ class DeployedEncoder(Encoder, Memory):
     async def tell(self, activated: tuple[int, int]) -> None:
         """Has all copies remember when which generation was activated; who does not hear it is told later."""
         with contextlib.suppress(Lost, RayTaskError):
-            await everywhere(self.handle, "remember", time.monotonic() + RECALL_S, activated)
+            await everywhere(lambda _: self.handle.broadcast("remember", activated), time.monotonic() + RECALL_S)

@@ -6,7 +6,6 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import torch
 
@@ -22,7 +21,7 @@ from xhash_ray.storage import tables, writing
 from xhash_ray.storage import uri as places
 from xhash_ray.storage.artefact import read_artefact, require_lengths
 from xhash_ray.storage.codes import from_array
-from xhash_ray.storage.features import from_matrix, open_features, to_features
+from xhash_ray.storage.features import from_matrix, open_features, to_features, to_half
 
 
 def encode(options: Encode) -> dict[str, Any]:
@@ -86,7 +85,7 @@ def encode_table(table: pa.Table, method: Method, source: str, keep_features: bo
     for name in ("image", "text"):
         columns[f"{name}_code"] = from_array(method.encode(name, torch.from_numpy(getattr(features, name))))
         if keep_features:
-            columns[f"{name}_feature"] = from_matrix(getattr(features, name).astype(np.float16))
+            columns[f"{name}_feature"] = from_matrix(to_half(getattr(features, name), source))
     kept = [name for name in table.column_names if name not in {"id", "image", "text"}]
     return pa.table({**columns, **{name: table[name] for name in kept}})
 

@@ -16,7 +16,7 @@ from xhash_ray.index import generations
 from xhash_ray.options import Serve
 from xhash_ray.progress import Progress
 from xhash_ray.runtime import cluster
-from xhash_ray.serving.listening import Ports
+from xhash_ray.serving.listening import Ports, address, tcp_listener
 from xhash_ray.storage import uri as places
 
 APPLICATION = "xhash"
@@ -24,15 +24,11 @@ APPLICATION = "xhash"
 
 def check_port(host: str, port: int) -> None:
     """Raises BadInput when nothing can listen on the port."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except (OSError, OverflowError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise BadInput(
-                f"port {port} on {host}", reason, "Choose another with --port, or stop what uses it"
-            ) from None
+    try:
+        tcp_listener(host, port).close()
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise BadInput(f"port {port} on {host}", reason, "Choose another with --port, or stop what uses it") from None
 
 
 def unused_port() -> int:
@@ -77,7 +73,7 @@ def start(options: Serve) -> dict[str, Any]:
         serve.run(build_app(args), name=APPLICATION, route_prefix="/")
     except RuntimeError as error:
         raise XhashError("starting the endpoint", deployment_failure(error), "Mend that and serve again") from None
-    url = f"{'https' if options.tls_certificate else 'http'}://{options.host}:{options.port}"
+    url = f"{'https' if options.tls_certificate else 'http'}://{address(options.host, options.port)}"
     check_reachable(url)
     return {
         "url": url,

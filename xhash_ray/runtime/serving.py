@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
@@ -24,20 +24,15 @@ from xhash_ray.runtime.deployed import Deployed, DeployedEncoder
 from xhash_ray.serving import http, memory
 from xhash_ray.serving.answers import Query
 from xhash_ray.serving.backends import SCANS_AT_ONCE, Backend, GroupServer, InProcess
-from xhash_ray.serving.calls import Calls
-from xhash_ray.serving.coalescing import Coalescer
+from xhash_ray.serving.calls import Calls, Servicer
+from xhash_ray.serving.encoders import EncoderServer
 from xhash_ray.serving.gateway import Gateway
-from xhash_ray.serving.kept import Kept
 from xhash_ray.serving.keys import Keys
 from xhash_ray.serving.listening import Ports, check_ports, listen, settle
 from xhash_ray.serving.router import Router
 from xhash_ray.serving.thumbnails import Thumbnails
 from xhash_ray.storage import uri as places
 
-if TYPE_CHECKING:
-    from xhash_ray.runtime.query_encoder import QueryEncoder
-
-KEPT_ENCODERS = 2
 INDEX_VARIABLE = "XHASH_INDEX"
 log = logging.getLogger(__name__)
 
@@ -153,66 +148,33 @@ class EncoderDeployment:
     """Contents to queries, by the model of whichever generation is served; and a memory of which that is."""
 
     def __init__(self, uri: str, pretrained: str | None, threads: int) -> None:
-        self.pretrained, self.threads = pretrained, threads
-        self.encoders: Kept[str, QueryEncoder] = Kept(KEPT_ENCODERS)
-        self.coalescer = Coalescer(self.encode_together, most=32, bound=256)
-        self.remembered: tuple[int, int] | None = None
+        self.server = EncoderServer(pretrained, threads)
         with said_only("the encoder"):
             current = generations.current(uri)
-            self.encoder(current.model_uri, current.facts["model_fingerprint"])
+            self.server.encoder(current.model_uri, current.facts["model_fingerprint"])
 
     def recall(self) -> tuple[int, int] | None:
-        """When (in nanoseconds since 1970) which generation was activated last."""
-        return self.remembered
+        """See `EncoderServer`."""
+        return self.server.recall()
 
     def remember(self, activated: tuple[int, int]) -> None:
-        """Keeps what `recall` gives, unless something later is known."""
-        self.remembered = max(activated, self.remembered or activated)
+        """See `EncoderServer`."""
+        self.server.remember(activated)
 
     def prepare(self, model_uri: str, fingerprint: str) -> XhashError | None:
         """Loads a model; the one before it stays for queries under way."""
         try:
-            self.encoder(model_uri, fingerprint)
+            self.server.encoder(model_uri, fingerprint)
         except XhashError as error:
             return error
         return None
 
-    def encoder(self, model_uri: str, fingerprint: str) -> "QueryEncoder":
-        """The encoder of a model, loaded where it is not there.
-
-        Raises:
-            XhashError: when the folder holds another model.
-        """
-        return self.encoders.get(fingerprint, lambda: self.loaded(model_uri, fingerprint))
-
-    def loaded(self, model_uri: str, fingerprint: str) -> "QueryEncoder":
-        """The encoder of a model, read from storage. Errors as of `encoder`."""
-        from xhash_ray.runtime.query_encoder import QueryEncoder  # torch: only this process pays its five seconds
-
-        made = QueryEncoder(model_uri, self.pretrained, self.threads)
-        if made.facts["fingerprint"] != fingerprint:
-            found = f"{model_uri} holds model {made.facts['fingerprint'][:12]}"
-            raise XhashError(f"model {fingerprint[:12]}", found, "Restore the index, or build it again")
-        return made
-
     async def encode(self, asked: tuple[str, str, str, str], content: Any, left_s: float) -> Query | XhashError:
-        """The query that a text, an image or a feature is, or the error that says why there is none.
-
-        Args:
-            asked: Folder and fingerprint of the model, kind of content, modality: those who share them share a batch.
-            content: A text, an encoded image, or numbers.
-            left_s: What is past that before its turn is dropped.
-        """
+        """See `EncoderServer`; errors of this project are returned."""
         try:
-            found: Query | XhashError = await self.coalescer.ask(asked, content, time.monotonic() + left_s)
-            return found
+            return await self.server.encode(asked, content, left_s)
         except XhashError as error:
             return error
-
-    async def encode_together(self, asked: Any, contents: Sequence[Any]) -> Sequence[Query | XhashError]:
-        """A batch through the model."""
-        model_uri, fingerprint, kind, modality = asked
-        return await asyncio.to_thread(lambda: self.encoder(model_uri, fingerprint).encode(kind, contents, modality))
 
 
 api = http.http_api()
@@ -220,8 +182,8 @@ api = http.http_api()
 
 @serve.deployment(max_ongoing_requests=1024, ray_actor_options={"num_cpus": 0.25})
 @serve.ingress(api)
-class GatewayDeployment:
-    """The endpoint; it is ready when every shard and the encoder are. Serve's gRPC proxy calls its methods by name."""
+class GatewayDeployment(Servicer):
+    """The endpoint; it is ready when every shard and the encoder are."""
 
     async def __init__(  # type: ignore[misc]  # Serve awaits it
         self, args: ServeArgs, uri: str, hedged: bool, encoder: DeploymentHandle, *groups: DeploymentHandle
@@ -242,23 +204,3 @@ class GatewayDeployment:
         """Raises RuntimeError, for Serve to start another replica, when a port of its own has gone deaf."""
         if any(isinstance(each, asyncio.Task) and each.done() for each in self.listening):
             raise RuntimeError("the server on the gateway's own port has ended")
-
-    async def Search(self, request: Any, grpc_context: Any) -> Any:  # noqa: N802
-        """See wire/search.proto."""
-        return await self.calls.answer("Search", request, grpc_context)
-
-    async def SearchBatch(self, request: Any, grpc_context: Any) -> Any:  # noqa: N802
-        """See wire/search.proto."""
-        return await self.calls.answer("SearchBatch", request, grpc_context)
-
-    async def Encode(self, request: Any, grpc_context: Any) -> Any:  # noqa: N802
-        """See wire/search.proto."""
-        return await self.calls.answer("Encode", request, grpc_context)
-
-    async def GetItem(self, request: Any, grpc_context: Any) -> Any:  # noqa: N802
-        """See wire/search.proto."""
-        return await self.calls.answer("GetItem", request, grpc_context)
-
-    async def GetIndex(self, request: Any, grpc_context: Any) -> Any:  # noqa: N802
-        """See wire/search.proto."""
-        return await self.calls.answer("GetIndex", request, grpc_context)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-RESCORINGS = ("outputs", "features")
-
 
 class Kind(NamedTuple):
     """What queries must have in common to share a scan.
@@ -15,11 +13,11 @@ class Kind(NamedTuple):
         target: "image" or "text".
         k: Codes wanted, at least 1: the hits, or the candidates that are rescored.
         filter: See `filters`; None for all rows.
-        columns: Where there is a filter, the columns of the whole index (a schema, serialised): a group may lack some.
         ties: Whether codes at the k-th distance are counted.
         metadata: Whether hits come with their metadata.
         rescore: What orders the candidates: "outputs" of the hash function, or stored "features"; None for distance.
         keep: Hits wanted of rescored candidates; k where it is None.
+        columns: Where there is a filter, the columns of the whole index (a schema, serialised): a group may lack some.
     """
 
     target: str

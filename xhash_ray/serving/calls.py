@@ -14,9 +14,8 @@ from xhash_ray.serving.bodies import invalid
 from xhash_ray.serving.gateway import Gateway
 from xhash_ray.serving.messages import SERVICE, message, to_answer, to_index, to_item, to_request
 from xhash_ray.serving.requests import MAX_BATCH
+from xhash_ray.serving.router import ITEM_TIMEOUT_S
 
-MAX_MESSAGE_BYTES = 32 * 2**20
-ITEM_TIMEOUT_S = 10.0
 STATUSES = (
     (BadInput, grpc.StatusCode.INVALID_ARGUMENT),
     (Conflict, grpc.StatusCode.ABORTED),
@@ -125,17 +124,25 @@ def add_servicer(servicer: Any, server: Any) -> None:
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
 
 
+def answering(name: str) -> Callable[[Any, Any, Any], Awaitable[Any]]:
+    """A method that answers one call by `self.calls`."""
+
+    async def method(self: Any, request: Any, grpc_context: Any) -> Any:  # Serve looks for a parameter of that name
+        return await self.calls.answer(name, request, grpc_context)
+
+    return method
+
+
 class Servicer:
-    """One method per call, for `add_servicer`."""
+    """One method per call of wire/search.proto, for `add_servicer` and for Serve's proxy, which calls them by name.
 
-    def __init__(self, calls: Calls) -> None:
-        self.calls = calls
+    Attributes:
+        calls: Answers them.
+    """
 
-    def __getattr__(self, name: str) -> Callable[[Any, Any], Awaitable[Any]]:
-        if name not in ASKED:
-            raise AttributeError(name)
-
-        async def call(request: Any, context: Any) -> Any:
-            return await self.calls.answer(name, request, context)
-
-        return call
+    calls: Calls
+    Search = answering("Search")
+    SearchBatch = answering("SearchBatch")
+    Encode = answering("Encode")
+    GetItem = answering("GetItem")
+    GetIndex = answering("GetIndex")

@@ -22,6 +22,7 @@ from xhash_ray.serving.gateway import Gateway
 from xhash_ray.serving.requests import Modality, SearchRequest
 from xhash_ray.serving.router import Served
 from xhash_ray.storage.codes import FEATURE_COLUMNS, from_array
+from xhash_ray.storage.features import to_half
 
 MAX_CHANGED = 1024
 MAX_GENERATION = 10**8 - 1
@@ -201,9 +202,5 @@ def features_of(pairs: Sequence[NewPair], known: Sequence[Query], field: pa.Fiel
         if query.feature is None:
             found = "only a code, and the index stores features"
             raise BadInput(f"the pair '{pair.id[:200]}'", found, "Send its content or its vectors")
-        with np.errstate(over="ignore"):
-            rows.append(np.frombuffer(query.feature, np.float32).astype(np.float16))
-        if not np.isfinite(rows[-1]).all():
-            found = "a feature beyond what float16 holds (65,504)"
-            raise BadInput(f"the pair '{pair.id[:200]}'", found, "Scale the features, of all pairs alike")
+        rows.append(to_half(np.frombuffer(query.feature, np.float32), f"the pair '{pair.id[:200]}'"))
     return pa.array(list(np.stack(rows)), field.type)

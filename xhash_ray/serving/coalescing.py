@@ -33,6 +33,7 @@ class Coalescer:
         most: Queries in a batch.
         at_once: Batches at work.
         bound: Queries that may wait.
+        until: Of a batch's answers: ends when the next batch may begin; at once by default.
     """
 
     def __init__(
@@ -41,8 +42,9 @@ class Coalescer:
         most: int = 64,
         at_once: int = 1,
         bound: int = 512,
+        until: Callable[[Sequence[Any]], Awaitable[None]] | None = None,
     ) -> None:
-        self.run, self.most, self.at_once, self.bound = run, most, at_once, bound
+        self.run, self.most, self.at_once, self.bound, self.until = run, most, at_once, bound, until
         self.waiting: list[Waiting] = []
         self.at_work: set[asyncio.Task[None]] = set()
         self.batches = self.queries = 0
@@ -109,3 +111,5 @@ class Coalescer:
         for each, answer in zip(batch, answers, strict=True):
             if not each.answer.done():
                 each.answer.set_result(answer)
+        if self.until is not None:
+            await self.until(answers)

@@ -12,9 +12,9 @@ from xhash_ray.errors import BadInput, Overloaded, XhashError
 from xhash_ray.serving.bodies import Refused
 from xhash_ray.serving.gateway import Gateway
 from xhash_ray.serving.refusing import NO_KEY, TOO_LARGE, WRONG_KEY, refusal_of
+from xhash_ray.serving.requests import MAX_BODY_BYTES
 
 Handler = Callable[[Request], Awaitable[Response]]
-MAX_BODY_BYTES = 32 * 2**20
 KEYED, CHANGING = "/v1/", "/v1/admin/"
 READING = [Depends(HTTPBearer(auto_error=False))]  # for the API's description; `Guard` looks at keys
 
@@ -89,7 +89,8 @@ def check_key(path: str, header: bytes) -> None:
 
 def check_length(length: str) -> None:
     """Raises Refused for a body that is too large, or does not say how large it is."""
-    if not (length.isdigit() and int(length) <= MAX_BODY_BYTES):
+    # "²" is a digit to Python and no number, and numbers of thousands of digits are refused by int()
+    if not (length.isdecimal() and len(length) < 20 and int(length) <= MAX_BODY_BYTES):
         found = f"{length[:20]} bytes" if length else "no content-length"
         do = f"Say its length, at most {MAX_BODY_BYTES:,} bytes"
         raise Refused(TOO_LARGE, BadInput("a request body", found, do))

@@ -115,7 +115,7 @@ class Group:
         """bool [rows] of every segment: for which rows a filter holds."""
         schema = self.schema if columns is None else pa.ipc.read_schema(pa.py_buffer(columns))
         expression = parse_filter(text, schema)
-        return [rows_passing(as_told(segment.table, schema), expression) for segment in self.shard.segments]
+        return [rows_passing(with_columns(segment.table, schema), expression) for segment in self.shard.segments]
 
     def item(self, identity: str) -> dict[str, Any] | None:
         """Codes in hexadecimal and metadata of a pair; None when it is not here."""
@@ -140,12 +140,15 @@ class Group:
         return {each: joined([known[each] for known in self.summary_of.values()], self.bits) for each in MODALITIES}
 
 
-def as_told(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """A segment's rows with the columns of all segments; what a segment lacks is missing in its rows."""
+def with_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """A segment's rows with the columns of all segments, in the types that join them; what it lacks is missing."""
+    if table.schema == schema:
+        return table
     given = [
-        table[field.name] if field.name in table.column_names else pa.nulls(len(table), field.type) for field in schema
+        table[field.name].cast(field.type) if field.name in table.column_names else pa.nulls(len(table), field.type)
+        for field in schema
     ]
-    return pa.table(given, schema=schema) if table.schema != schema else table
+    return pa.table(given, schema=schema)
 
 
 def summaries(segment: Segment, bits: int) -> dict[str, Summary]:
@@ -178,7 +181,7 @@ class Holder:
 
     def loaded(self, generation: Generation) -> Group:
         """The group in a generation: of its segments those are read from storage that no group here has yet."""
-        before = next(reversed(self.groups.values.values()), None)
+        before = self.groups.last()
         return Group(generation, shards_of_groups(generation.shards, self.parts)[self.part], self.threads, before)
 
 

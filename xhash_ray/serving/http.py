@@ -14,24 +14,13 @@ from fastapi import APIRouter, FastAPI, Request, Response
 
 from xhash_ray.errors import BadInput
 from xhash_ray.serving import changes
-from xhash_ray.serving.bodies import body_of, described, described_search, search_request
+from xhash_ray.serving.bodies import INVALID, UNSUPPORTED, body_of, described, described_search, search_request
 from xhash_ray.serving.door import READING, Guard, door
 from xhash_ray.serving.pages import pages
-from xhash_ray.serving.refusing import (
-    INVALID,
-    NOT_FOUND,
-    TAKEN,
-    TOO_LARGE,
-    UNSUPPORTED,
-    WRONG,
-    refusal,
-    refusals,
-    say_errors,
-)
+from xhash_ray.serving.refusing import NOT_FOUND, TAKEN, TOO_LARGE, WRONG, refusal, refusals, say_errors
 from xhash_ray.serving.requests import BatchAnswer, BatchRequest, EncodeAnswer, Item, SearchAnswer
-from xhash_ray.serving.router import Served
+from xhash_ray.serving.router import ITEM_TIMEOUT_S, Served
 
-ITEM_TIMEOUT_S = 10.0
 SEARCHING = refusals(WRONG, TOO_LARGE, UNSUPPORTED, INVALID)
 CHANGED = refusals(WRONG, TAKEN, TOO_LARGE, INVALID)
 routes = APIRouter()

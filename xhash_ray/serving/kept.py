@@ -38,6 +38,11 @@ class Kept(Generic[Key, Value]):
                         self.values[key] = found[0]
         return found[0]
 
+    def last(self) -> Value | None:
+        """The value used last; None where there is none."""
+        with self.lock:
+            return next(reversed(self.values.values()), None)
+
     def known(self, key: Key) -> tuple[Value] | None:
         """The value of a key in a tuple, None where it is not there."""
         with self.lock:

@@ -14,10 +14,11 @@ import grpc
 import uvicorn
 
 from xhash_ray.errors import BadInput, XhashError
-from xhash_ray.serving.calls import MAX_MESSAGE_BYTES, Calls, Servicer, add_servicer
+from xhash_ray.serving.calls import Calls, Servicer, add_servicer
 from xhash_ray.serving.http import door, http_api
+from xhash_ray.serving.requests import MAX_BODY_BYTES
 
-GRPC_OPTIONS = [("grpc.max_receive_message_length", MAX_MESSAGE_BYTES), ("grpc.so_reuseport", 0)]
+GRPC_OPTIONS = [("grpc.max_receive_message_length", MAX_BODY_BYTES), ("grpc.so_reuseport", 0)]
 
 
 class Ports(NamedTuple):
@@ -79,7 +80,8 @@ def settle() -> None:
 
 async def listen_http(ports: Ports) -> asyncio.Task[None]:
     """HTTP."""
-    where, port = f"{ports.host}:{ports.http}", ports.http or 0
+    port = ports.http or 0
+    where = address(ports.host, port)
     try:
         listener = tcp_listener(ports.host, port)
     except OSError as error:
@@ -92,6 +94,11 @@ async def listen_http(ports: Ports) -> asyncio.Task[None]:
     if not server.started:
         raise XhashError(f"listening on {where}", "the server ended at once", "See the gateway's log")
     return task
+
+
+def address(host: str, port: int) -> str:
+    """Host and port as URLs have them: addresses of IPv6 in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def tcp_listener(host: str, port: int) -> socket.socket:
@@ -115,9 +122,10 @@ def tcp_listener(host: str, port: int) -> socket.socket:
 
 async def listen_grpc(ports: Ports) -> grpc.aio.Server:
     """gRPC."""
-    where = f"{ports.host}:{ports.grpc}"
-    server = grpc.aio.server(options=GRPC_OPTIONS)
-    add_servicer(Servicer(Calls(lambda: door.gateway)), server)
+    where = address(ports.host, ports.grpc or 0)
+    server, servicer = grpc.aio.server(options=GRPC_OPTIONS), Servicer()
+    servicer.calls = Calls(lambda: door.gateway)
+    add_servicer(servicer, server)
     try:
         if ports.certificate and ports.key:
             pair = (Path(ports.key).read_bytes(), Path(ports.certificate).read_bytes())

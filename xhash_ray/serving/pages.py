@@ -16,6 +16,7 @@ from xhash_ray.errors import BadInput
 from xhash_ray.serving.described import render
 from xhash_ray.serving.door import READING, door
 from xhash_ray.serving.refusing import NOT_FOUND, refusal, refusals
+from xhash_ray.serving.router import ITEM_TIMEOUT_S
 
 KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 POLICY = {
@@ -35,7 +36,6 @@ SAFE = {
 }
 KEPT_BY_BROWSERS = {"Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "nosniff"}
 
-ITEM_S = 5.0
 pages = APIRouter()
 
 
@@ -85,7 +85,7 @@ async def thumbnail(identity: str) -> Response:
         return refusal(BadInput(asked, "this endpoint has none", "Serve with the corpus of its pairs"), NOT_FOUND)
     try:
         router = door.gateway.router
-        await router.item(router.ready(), identity, time.monotonic() + ITEM_S)
+        await router.item(router.ready(), identity, time.monotonic() + ITEM_TIMEOUT_S)
     except BadInput as error:  # deleted pairs are seen no more
         return refusal(error, NOT_FOUND)
     picture = await thumbnails.jpeg(identity)

@@ -14,9 +14,7 @@ from xhash_ray.errors import BadInput, Conflict, Overloaded, Unreachable, XhashE
 from xhash_ray.serving.bodies import Refused, invalid
 from xhash_ray.serving.requests import ErrorAnswer
 
-WRONG, NO_KEY, WRONG_KEY, NOT_FOUND, TAKEN, TOO_LARGE, UNSUPPORTED, INVALID, LATER = (
-    400, 401, 403, 404, 409, 413, 415, 422, 503
-)  # fmt: skip
+WRONG, NO_KEY, WRONG_KEY, NOT_FOUND, TAKEN, TOO_LARGE, LATER = 400, 401, 403, 404, 409, 413, 503
 HEADERS = {LATER: {"Retry-After": "1"}, NO_KEY: {"WWW-Authenticate": "Bearer"}}
 STATUSES = ((BadInput, WRONG), (Conflict, TAKEN), (Overloaded, LATER), (Unreachable, LATER))
 

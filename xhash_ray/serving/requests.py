@@ -12,6 +12,7 @@ from xhash_ray.errors import BadInput
 
 MAX_K = 10_000
 MAX_BATCH = 1024
+MAX_BODY_BYTES = 32 * 2**20
 CANDIDATES_PER_HIT, MOST_BY_DEFAULT = 10, 1000
 Modality = Literal["image", "text"]
 Rescoring = Literal["outputs", "features"]

@@ -24,7 +24,8 @@ from xhash_ray.serving.coalescing import Coalescer
 from xhash_ray.serving.groups import shards_of_groups
 
 LOADING_S = 3600.0
-SLOW_S = 0.25  # so long others wait for a group that is slower than the rest
+ITEM_TIMEOUT_S = 10.0
+SLOW_S = 0.05  # so long the next batch waits for a group that is slower than the rest
 LOST_PATIENCE_S = 0.5  # and for one that nobody answered for the last time
 BATCHES_AT_ONCE, BATCHES_WAITING = 2, 32
 
@@ -90,7 +91,7 @@ class Router:
     def __init__(self, uri: str, backends: Sequence[Backend], batch: int = 32, waiting: int = 512) -> None:
         self.uri, self.backends = uri, list(backends)
         self.served: Served | None = None
-        self.coalescer = Coalescer(self.start_kind, most=batch, bound=waiting)
+        self.coalescer = Coalescer(self.start_kind, most=batch, bound=waiting, until=self.until_next)
         self.turns, self.batches_waiting = asyncio.Semaphore(BATCHES_AT_ONCE), 0
         self.lost: set[int] = set()
 
@@ -151,17 +152,17 @@ class Router:
         return self.merged(parts, shared.place, kind, query, served, time.perf_counter() - shared.started_s)
 
     async def start_kind(self, key: Any, asked: Sequence[tuple[Query, float]]) -> list[Shared]:
-        """Asks all groups for queries of one generation and kind; ends when the next may be asked.
-
-        That is when all have answered, or all but such as have kept the others waiting for a while.
-        """
+        """Asks all groups for queries of one generation and kind; each waits for the calls as long as it likes."""
         (number, kind), queries = key, [query for query, _ in asked]
         started_s = time.perf_counter()
         calls = self.calls("search", max(deadline_s for _, deadline_s in asked), number, kind, queries)
-        _, late = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+        return [Shared(calls, place, started_s) for place in range(len(asked))]
+
+    async def until_next(self, shared: Sequence[Shared]) -> None:
+        """Ends when all groups have answered, or all but such as have kept the others waiting for a while."""
+        _, late = await asyncio.wait(shared[0].calls, return_when=asyncio.FIRST_COMPLETED)
         if late:
             await asyncio.wait(late, timeout=SLOW_S)
-        return [Shared(calls, place, started_s) for place in range(len(asked))]
 
     async def search_together(
         self, served: Served, kind: Kind, queries: Sequence[Query], deadline_s: float
@@ -257,17 +258,18 @@ class Router:
         return bytes(await self.found("feature", served, identity, deadline_s, modality))
 
     async def found(self, method: str, served: Served, identity: str, deadline_s: float, *more: Any) -> Any:
-        """What the one group says that holds a pair."""
-        number, asked = served.generation.number, f"the pair '{identity[:200]}'"
-        found = await asyncio.gather(*self.calls(method, deadline_s, number, identity, *more), return_exceptions=True)
-        for part in found:
-            if part is not None and not isinstance(part, BaseException):
-                return part
-        for part in found:
-            if isinstance(part, Lost):
-                raise Overloaded(asked, "a group of shards does not answer", "Ask again")
-            if isinstance(part, BaseException):
-                raise part
+        """What the one group says that holds a pair, as soon as it does: the others have nothing to add."""
+        number, asked, lost = served.generation.number, f"the pair '{identity[:200]}'", False
+        for call in asyncio.as_completed(self.calls(method, deadline_s, number, identity, *more)):
+            try:
+                part = await call
+            except Lost:
+                lost = True
+            else:
+                if part is not None:
+                    return part
+        if lost:
+            raise Overloaded(asked, "a group of shards does not answer", "Ask again")
         raise BadInput(asked, "not in this index", "Check the id")
 
 

@@ -176,6 +176,23 @@ def check_zeros(features: Features, uri: str, zeros: str) -> None:
             raise BadInput(f"features at {uri}", found, "Remove those rows, or give --zeros keep to train with them")
 
 
+def to_half(features: np.ndarray, asked: str) -> np.ndarray:
+    """float16 of finite floats, in their shape.
+
+    Args:
+        features: float32.
+        asked: What they are for, for the error.
+
+    Raises:
+        BadInput: for numbers beyond float16, which would become infinite and leave every cosine undefined.
+    """
+    with np.errstate(over="ignore"):
+        half = features.astype(np.float16)
+    if not np.isfinite(half).all():
+        raise BadInput(asked, "features beyond what float16 holds (65,504)", "Scale them, of all pairs alike")
+    return half
+
+
 def from_matrix(matrix: np.ndarray) -> pa.FixedSizeListArray:
     """float16 or float32 [n, d] as a plain fixed-size list column."""
     return pa.FixedSizeListArray.from_arrays(pa.array(matrix.reshape(-1)), matrix.shape[1])
