@@ -17,6 +17,7 @@ PACKAGE = Path(xhash_ray.__file__).parent
 FLOORS = (
     ("errors",),
     ("config", "telemetry", "core", "progress", "reports"),
+    ("bench_options",),
     ("options", "storage"),
     ("corpus", "datasets", "features", "methods", "index", "evaluation", "client"),
     ("learning", "serving"),

@@ -50,6 +50,15 @@ def brute_force(table: pa.Table, query: np.ndarray, target: str, k: int) -> list
     return sorted(zip(distances, table["id"].to_pylist(), strict=True))[:k]
 
 
+cases = given(
+    shards=st.sampled_from([1, 2, 4, 7]),
+    n=st.integers(0, 40),
+    k=st.integers(1, 45),
+    target=st.sampled_from(["image", "text"]),
+    seed=st.integers(0, 999),
+)
+
+
 @pytest.fixture(params=["compiled", "plain"])
 def way(request):
     """Both ways to name hits."""
@@ -59,13 +68,7 @@ def way(request):
 
 
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    shards=st.sampled_from([1, 2, 4, 7]),
-    n=st.integers(0, 40),
-    k=st.integers(1, 45),
-    target=st.sampled_from(["image", "text"]),
-    seed=st.integers(0, 999),
-)
+@cases
 def test_ids_of_any_bytes_break_ties_the_same_way(tmp_path_factory, way, shards, n, k, target, seed):
     table, rng = code_table(n, seed), np.random.default_rng(seed)
     letters = ["a", "b", "ab", "é", "日", "\x7f", "\U0001f600", ""]
@@ -79,13 +82,7 @@ def test_ids_of_any_bytes_break_ties_the_same_way(tmp_path_factory, way, shards,
 
 
 @settings(deadline=None, max_examples=40)
-@given(
-    shards=st.sampled_from([1, 2, 4, 7]),
-    n=st.integers(0, 40),
-    k=st.integers(1, 45),
-    target=st.sampled_from(["image", "text"]),
-    seed=st.integers(0, 999),
-)
+@cases
 def test_shards_merged_are_one_scan(tmp_path_factory, shards, n, k, target, seed):
     table = code_table(n, seed)
     queries = np.random.default_rng(seed).integers(0, 4, (3, 2), dtype=np.uint8)

@@ -21,6 +21,7 @@ import pyarrow as pa
 import torch
 
 from xhash_ray import methods
+from xhash_ray.bench_options import BenchBillion
 from xhash_ray.benchmarks.capacity import Measured, capacity
 from xhash_ray.benchmarks.code_sets import around, centres_of
 from xhash_ray.benchmarks.hamming import GIGA, read_bandwidth
@@ -44,7 +45,6 @@ from xhash_ray.index.segments import (
 from xhash_ray.index.shard import LOADING_THREADS, Shard, load_shard
 from xhash_ray.methods.artefacts import facts_of, weights_of
 from xhash_ray.methods.base import Shape
-from xhash_ray.options import BenchBillion
 from xhash_ray.progress import Progress
 from xhash_ray.storage import uri as places
 from xhash_ray.storage.artefact import write_artefact

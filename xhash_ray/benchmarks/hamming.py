@@ -14,6 +14,7 @@ from typing import Any, no_type_check
 
 import numpy as np
 
+from xhash_ray.bench_options import BenchHamming
 from xhash_ray.benchmarks.code_sets import code_set
 from xhash_ray.benchmarks.hamming_peers import Search, peer
 from xhash_ray.core.bits import check_bits
@@ -21,7 +22,6 @@ from xhash_ray.core.hamming import search
 from xhash_ray.core.scanning import check_threads, pool
 from xhash_ray.core.shards import even_split
 from xhash_ray.errors import BadInput
-from xhash_ray.options import BenchHamming
 from xhash_ray.progress import Progress
 
 LEAST_READ_BYTES = 512 * 2**20  # far more than caches hold
