@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from tests.corpus.test_sources import tar
+from tests.corpus.forms import tar
+from xhash_ray.corpus.pairs import content_hash
 from xhash_ray.errors import BadInput, Overloaded, XhashError
 from xhash_ray.serving.shrinking import shrunk
 from xhash_ray.serving.thumbnails import Places, Thumbnails
@@ -102,14 +103,36 @@ def test_the_map_finds_every_id_and_the_first_of_equal_ones(tmp_path):
         pa.table({"id": names, "image": [b"x"] * 504, "text": names}), tmp_path / "a.parquet", row_group_size=50
     )
     places = Places(Thumbnails(str(tmp_path)).source)
-    assert (len(places.units), len(places.names)) == (11, 504)
+    assert (len(places.parts), len(places.names)) == (1, 504)
     for row, name in enumerate(names[:-1]):
         place = places.find(name)
         assert place is not None
-        rows_before = sum(
-            pq.read_metadata(tmp_path / "a.parquet").row_group(g).num_rows for g in range(place.unit.group)
-        )
-        assert rows_before + place.position == row
+        assert place.position == row
+
+
+def test_a_caption_that_is_a_pair_of_its_own_has_the_picture_of_all(tmp_path):
+    names = ["a", "a#2", "b#1", "c"]
+    table = pa.table({"id": names, "image": [name.encode() for name in names], "text": names})
+    pq.write_table(table, tmp_path / "a.parquet")
+    places = Places(Thumbnails(str(tmp_path)).source)
+    found = {name: places.find(name) for name in ("a", "a#2", "a#3", "a#2#1", "b#1", "b#2", "c#x", "c#", "#1")}
+    assert {name: place and place.position for name, place in found.items()} == {
+        "a": 0, "a#2": 1, "a#3": 0, "a#2#1": 1, "b#1": 2, "b#2": None, "c#x": None, "c#": None, "#1": None,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("build", [bytes_corpus, paths_corpus, folder_corpus, tars_corpus])
+def test_ids_that_are_made_of_the_content(tmp_path, build):
+    thumbnails = Thumbnails(build(tmp_path), identity="content")
+    name = "p05"
+    image = opened(picture(thumbnails, content_hash(PICTURES[name], [name])))
+    assert np.abs(np.array(image.getpixel((20, 15))) - COLOURS[name]).max() < 8
+    assert picture(thumbnails, name) is None
+
+
+def test_a_corpus_without_captions_has_pictures_too(tmp_path):
+    pq.write_table(pa.table({"id": ["a"], "image": [PICTURES["p03"]]}), tmp_path / "a.parquet")
+    assert opened(picture(Thumbnails(str(tmp_path)), "a")).size == (40, 30)
 
 
 def test_an_empty_corpus_has_no_pictures(tmp_path):
@@ -134,7 +157,7 @@ def test_so_many_are_kept_those_last_used(tmp_path, monkeypatch):
     thumbnails = Thumbnails(folder_corpus(tmp_path), kept=2)
     read, image = [], thumbnails.source.image
     monkeypatch.setattr(
-        thumbnails.source, "image", lambda unit, position: read.append(position) or image(unit, position)
+        thumbnails.source, "image", lambda part, position: read.append(position) or image(part, position)
     )
     for name in ("p00", "p01", "p00", "p02", "p00", "p01", BAD, BAD):
         picture(thumbnails, name)
@@ -159,12 +182,12 @@ def test_who_comes_while_ids_are_read_is_told_so_and_a_failure_is_tried_again(tm
     thumbnails = Thumbnails(folder_corpus(tmp_path), patience_s=0.05)
     go, located, tries = threading.Event(), thumbnails.source.located, []
 
-    def slowly(unit):
-        tries.append(unit)
+    def slowly(part):
+        tries.append(part)
         go.wait(10)
         if len(tries) == 1:
             raise XhashError("reading ids", "no network", "Ask again")
-        return located(unit)
+        return located(part)
 
     monkeypatch.setattr(thumbnails.source, "located", slowly)
     for _ in range(2):

@@ -1,8 +1,11 @@
-"""Where pairs come from: Parquet, WebDataset tars, or a folder of images with a table beside them.
+"""Where pairs come from: Parquet, WebDataset tars, or a folder of images with tables beside them.
 
-Every form answers the same questions: which units there are (`plan`, without reading rows), which ids, labels and
-metadata columns a unit holds (`survey`, without reading images), its pairs (`read`), where its images lie (`located`,
-without reading them) and one of those (`image`).
+Every form answers the same questions: which parts there are (`parts`, without reading rows), which ids, labels and
+metadata columns a part holds (`survey`, without reading images), its pairs (`read`), where its images lie (`located`,
+without reading them) and one of those (`image`). A source can be pickled; whoever gets it, and a part, reads the same.
+
+What is wrong with a row is a `Reject`. What is wrong with a file is a BadInput; a store that does not answer is another
+XhashError, so that whoever reads can try again.
 """
 
 from __future__ import annotations
@@ -13,22 +16,37 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from xhash_ray.corpus.pairs import Pair, Reject, column_map
-from xhash_ray.corpus.units import Unit
-from xhash_ray.errors import BadInput
-from xhash_ray.storage import uri as places
+from xhash_ray.corpus.pairs import MODALITIES, Pair, Reading, Reject, column_map
 
-TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
-PARQUET_SUFFIXES = (".parquet", ".pq")
-TAR_SUFFIXES = (".tar",)
+
+@dataclass(frozen=True)
+class Part:
+    """What is read at once: some row groups of a Parquet file, a tar, some rows of a table.
+
+    Attributes:
+        number: Position in the corpus.
+        source: URI of the file.
+        version: Tells one content of the file from another (`storage.versions`, or its SHA-256 where that is known).
+        groups: Row groups, () for other forms.
+        start: First row, counted within the file.
+        rows: How many the file has there, None where only reading tells (tars). Rows that img2dataset marks as never
+            downloaded count here, but are none of the corpus: `Survey.ids` says how many those are.
+    """
+
+    number: int
+    source: str
+    version: str
+    groups: tuple[int, ...] = ()
+    start: int = 0
+    rows: int | None = None
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What is known of a unit's rows before their images are read.
+    """What is known of a part's rows before their images are read.
 
     Attributes:
-        ids: As text; rows without one are left out here and rejected when read.
+        ids: As text, one per row in order; "" for rows without one.
         labels: Distinct label names.
         metadata: Columns that travel along, with their types.
     """
@@ -39,59 +57,61 @@ class Survey:
 
 
 class Source(Protocol):
-    """One form of corpus."""
+    """One form of corpus.
+
+    Attributes:
+        uri: What was asked for.
+        reading: How rows become pairs, with the columns that were found.
+    """
 
     uri: str
-    columns: Mapping[str, str]
+    reading: Reading
 
-    def plan(self, rows_per_unit: int) -> list[Unit]:
-        """The units, from sizes alone."""
+    def parts(self, rows: int) -> list[Part]:
+        """The parts in order, of about so many rows where the form lets one choose; from listings, footers and tables.
 
-    def survey(self, unit: Unit) -> Survey:
-        """Ids, labels and metadata columns of a unit."""
+        Numbers are positions here, but a part may be given another one: it is read by its file and rows.
+        """
 
-    def read(self, unit: Unit) -> Iterator[Pair | Reject]:
-        """The unit's rows in order."""
+    def survey(self, part: Part) -> Survey:
+        """Ids, labels and metadata columns of a part, without its images where ids are given."""
 
-    def located(self, unit: Unit) -> Iterator[tuple[str, int]]:
-        """Id of each of the unit's rows that has one, and the position that `image` finds its image by."""
+    def read(self, part: Part) -> Iterator[Pair | Reject]:
+        """One pair or reject for every row, in the order of `survey`."""
 
-    def image(self, unit: Unit, position: int) -> bytes | None:
-        """The encoded image at a position of the unit; None where there is none.
+    def located(self, part: Part) -> Iterator[tuple[str, int]]:
+        """Id of each of the part's rows that has one, and the position that `image` finds its image by."""
+
+    def image(self, part: Part, position: int) -> bytes | None:
+        """The encoded image at a position of the part; None where there is none.
 
         Raises:
-            XhashError: when the unit's file cannot be read.
+            XhashError: when the part's file cannot be read.
         """
 
 
-def open_corpus(uri: str, columns: Mapping[str, str] | None = None) -> Source:
+def open_corpus(
+    uri: str,
+    columns: Mapping[str, str] | None = None,
+    identity: str = "given",
+    needs: tuple[str, ...] = MODALITIES,
+) -> Source:
     """Finds out which form a corpus has.
 
     Args:
-        uri: A file or folder, local or remote.
+        uri: A file or folder, local or remote, a pattern with braces or a list joined by :: (`corpus.patterns`), which
+            need not be absolute.
         columns: Renamed columns by role, such as {"text": "caption"}.
+        identity: "given" or "content", see `Reading`.
+        needs: Modalities that a pair must have.
 
     Raises:
         BadInput: when there is nothing that looks like a corpus.
         BadOption: for an unknown role.
     """
-    from xhash_ray.corpus.image_folder import ImageFolder
-    from xhash_ray.corpus.parquet import ParquetCorpus
-    from xhash_ray.corpus.webdataset import WebDataset
+    from xhash_ray.corpus.finding import find  # the forms are built on this file
 
-    roles = column_map(columns or {})
-    forms: list[tuple[tuple[str, ...], Any]] = [
-        (PARQUET_SUFFIXES, ParquetCorpus),
-        (TAR_SUFFIXES, WebDataset),
-        (TABLE_SUFFIXES, ImageFolder),
-    ]
-    for suffixes, form in forms:
-        files = [name for name in places.list_files(uri, suffixes) if name.lower().endswith(suffixes)]
-        if files:
-            source: Source = form(uri, files, roles)
-            return source
-    expected = "Parquet files, WebDataset .tar files, or images with one .csv or .jsonl table"
-    raise BadInput(f"corpus at {uri}", "no corpus file", f"Name a file or folder with {expected}")
+    return find(uri, Reading(column_map(columns or {}), identity, needs))
 
 
 def metadata_schema(rows: list[dict[str, Any]]) -> pa.Schema:

@@ -1,175 +1,139 @@
 """A corpus in WebDataset tars: files that share a name up to the first dot are one pair.
 
-000042.jpg  the image (.jpg .jpeg .png .webp .bmp .gif)      000042.txt   the caption
-000042.json metadata; `caption` or `text`, `labels`, `id` in it are used where no file gives them
-000042.cls  a label
+000042.jpg   the image (.jpg .jpeg .png .webp .bmp .gif .tif .tiff .avif)
+000042.txt   the caption, one however many lines it has
+000042.json  metadata; `text`, `caption` or `captions`, `labels` and `id` in it are used where no file gives them; a
+             list of strings, as one of those or as the whole file, is that many captions
+000042.cls   a label
+
+A role that was mapped is the file of that suffix, or what the JSON calls so. Beside its tar img2dataset leaves a table,
+which is read in the tar's place for what it knows: see `sidecars`.
 """
 
 from __future__ import annotations
 
-import io
-import json
-import tarfile
 from collections.abc import Iterator, Mapping, Sequence
-from typing import IO, Any, NamedTuple
+from typing import Any
 
-from xhash_ray.corpus.pairs import Pair, Reject, as_labels, identity, to_pair
-from xhash_ray.corpus.sources import Survey, metadata_schema
-from xhash_ray.corpus.units import Unit
-from xhash_ray.errors import BadInput
-from xhash_ray.storage import uri as places
+from xhash_ray.corpus import sidecars
+from xhash_ray.corpus.pairing import survey_of_pairs, survey_of_rows
+from xhash_ray.corpus.pairs import Pair, Reading, Reject, identity, to_pair
+from xhash_ray.corpus.sources import Part, Survey
+from xhash_ray.corpus.tars import IMAGE_SUFFIXES, Sample, member_at, samples
+from xhash_ray.corpus.text_tables import from_json
+from xhash_ray.storage.versions import versions_of
 
-IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "bmp", "gif")
 TEXT_SUFFIXES = ("txt", "caption", "text")
 
 
-class Sample(NamedTuple):
-    """Files of a tar that are one pair.
+class WebDataset:
+    """Pairs in tar files, one part per tar: a tar can only be read from its start.
 
-    Attributes:
-        key: What their names have in common.
-        members: Their bytes by suffix.
-        starts: Where their headers begin in the tar, by suffix.
+    A tar that is cut off or damaged is refused, and names the file: what of it could be read would be an accident.
+
+    Args:
+        uri: What was asked for.
+        files: The tars.
+        reading: How samples become pairs.
+        tables: img2dataset's table of a tar, where it has one.
     """
 
-    key: str
-    members: dict[str, bytes]
-    starts: dict[str, int]
+    def __init__(
+        self, uri: str, files: Sequence[str], reading: Reading, tables: Mapping[str, str] | None = None
+    ) -> None:
+        self.uri, self.files, self.reading, self.tables = uri, list(files), reading, dict(tables or {})
 
-    @property
-    def picture(self) -> str | None:
-        """The suffix of the one that is the image."""
-        return next((suffix for suffix in IMAGE_SUFFIXES if suffix in self.members), None)
+    def parts(self, rows: int) -> list[Part]:
+        """One per tar."""
+        versions = versions_of(self.files)
+        return [Part(number, name, versions[name]) for number, name in enumerate(self.files)]
 
+    def survey(self, part: Part) -> Survey:
+        """From the tar's table where that can be trusted; else everything but the images' bytes."""
+        if self.reading.identity == "content":
+            return survey_of_pairs(self.read(part))
+        table = self.table_of(part)
+        if table is not None:
+            return sidecars.survey(table, self.reading)
+        return survey_of_rows((self.row(sample) for sample in self.samples(part, with_images=False)), self.reading)
 
-class WebDataset:
-    """Pairs in tar files, one unit per tar."""
+    def read(self, part: Part) -> Iterator[Pair | Reject]:
+        """The tar's pairs in order.
 
-    def __init__(self, uri: str, files: Sequence[str], columns: Mapping[str, str]) -> None:
-        self.uri, self.files, self.columns = uri, list(files), dict(columns)
+        Raises:
+            BadInput: when the tar is damaged, or its table, which was trusted, turns out to be of another tar.
+        """
+        return (row for row, _ in self.read_with_samples(part))
 
-    def plan(self, rows_per_unit: int) -> list[Unit]:
-        """One unit per tar: a tar can only be read from its start."""
-        return [Unit(number, name) for number, name in enumerate(self.files)]
+    def read_with_samples(self, part: Part) -> Iterator[tuple[Pair | Reject, Sample]]:
+        """Pairs and rejects, with what they were made of."""
+        found = self.samples(part, "image" in self.reading.needs)
+        if self.reading.identity == "given":
+            table = self.table_of(part)
+            found = found if table is None else sidecars.checked(found, table, part.source)
+        for sample in found:
+            picture = self.picture(sample)
+            image = sample.members[picture] if picture else None
+            yield to_pair(self.row(sample), self.reading, image, part.source, sample.number), sample
 
-    def survey(self, unit: Unit) -> Survey:
-        """Reads everything but the images' bytes."""
-        rows = [self.row(sample) for sample in samples(unit.source, with_images=False)]
-        taken = set(self.columns.values())
-        labels = {label for row in rows for label in as_labels(row.get(self.columns["labels"]))}
-        extra = [{key: value for key, value in row.items() if key not in taken} for row in rows]
-        ids = [name for name in (identity(row, self.columns) for row in rows) if name]
-        return Survey(ids, labels, metadata_schema(extra))
+    def located(self, part: Part) -> Iterator[tuple[str, int]]:
+        """Reads everything but the images' bytes (those too where ids are made of them); positions are in the tar."""
+        if self.reading.identity == "content":
+            named = ((row.id, sample) for row, sample in self.read_with_samples(part) if isinstance(row, Pair))
+        else:
+            found = self.samples(part, with_images=False)
+            named = ((identity(self.row(sample), self.reading.columns), sample) for sample in found)
+        for name, sample in named:
+            picture = self.picture(sample)
+            if name and picture:
+                yield name, sample.starts[picture]
 
-    def read(self, unit: Unit) -> Iterator[Pair | Reject]:
-        """The tar's pairs in order."""
-        for sample in samples(unit.source, with_images=True):
-            image = sample.members[sample.picture] if sample.picture else None
-            yield to_pair(self.row(sample), self.columns, image, f"{unit.source} sample {sample.key}")
+    def image(self, part: Part, position: int) -> bytes | None:
+        """Reads the one member, see `tars.member_at`."""
+        return member_at(part.source, position)
 
-    def located(self, unit: Unit) -> Iterator[tuple[str, int]]:
-        """Reads everything but the images' bytes; positions are those of their headers in the tar."""
-        for sample in samples(unit.source, with_images=False):
-            name = identity(self.row(sample), self.columns)
-            if name and sample.picture:
-                yield name, sample.starts[sample.picture]
+    def samples(self, part: Part, with_images: bool) -> Iterator[Sample]:
+        """A tar's samples, with the bytes of what can be an image or without."""
+        columns = self.reading.columns
+        wanted = {"json", "cls", *TEXT_SUFFIXES, columns["text"].lower(), columns["labels"].lower()}
+        pictures = {*IMAGE_SUFFIXES, columns["image"].lower()}
+        return samples(part.source, frozenset(wanted | pictures if with_images else wanted - pictures))
 
-    def image(self, unit: Unit, position: int) -> bytes | None:
-        """Goes straight to the image; through all that is before it where the tar is compressed."""
-        with places.said_clearly(unit.source), places.fsspec_filesystem(unit.source).open(unit.source, "rb") as stream:
-            try:
-                return member_at(stream, position)
-            except tarfile.TarError as error:
-                raise damaged(unit.source, str(error)) from None
+    def table_of(self, part: Part) -> sidecars.Sidecar | None:
+        """img2dataset's table of a tar, None where there is none that can be trusted."""
+        place = self.tables.get(part.source)
+        return sidecars.trusted(part.source, place, self.reading) if place else None
+
+    def picture(self, sample: Sample) -> str | None:
+        """The suffix of the member that is the image."""
+        wanted = self.reading.columns["image"]
+        suffixes = IMAGE_SUFFIXES if wanted == "image" else (wanted.lower(),)
+        return next((suffix for suffix in suffixes if suffix in sample.members), None)
 
     def row(self, sample: Sample) -> dict[str, Any]:
         """A sample's small files as one row."""
-        row, members = dict[str, Any](), sample.members
-        if "json" in members:
-            row |= to_object(members["json"])
-        caption = next((members[suffix] for suffix in TEXT_SUFFIXES if suffix in members), None)
-        if caption is not None:
-            row[self.columns["text"]] = caption.decode("utf-8", "replace")
-        elif self.columns["text"] not in row and "caption" in row:
-            row[self.columns["text"]] = row.pop("caption")
-        if "cls" in members:
-            row[self.columns["labels"]] = members["cls"].decode("utf-8", "replace").strip()
-        row.setdefault(self.columns["id"], sample.key)
+        columns, members = self.reading.columns, sample.members
+        row = to_object(members["json"], columns["text"]) if "json" in members else {}
+        for role, suffixes in (("text", TEXT_SUFFIXES), ("labels", ("cls",))):
+            column = columns[role]
+            if column != role:  # the file of that name, then what the JSON calls so, then the usual files
+                suffixes = (column.lower(), *(() if column in row else suffixes))
+            content = next((members[suffix] for suffix in suffixes if suffix in members), None)
+            if content is not None:
+                row[column] = content.decode("utf-8", "replace").strip()
+        for other in ("caption", "captions"):
+            if columns["text"] not in row and other in row:
+                row[columns["text"]] = row.pop(other)
+        row.setdefault(columns["id"], sample.key)
         return row
 
 
-def to_object(content: bytes) -> dict[str, Any]:
-    """A sample's JSON metadata; {} for what is no JSON object, since its image and caption may be good."""
+def to_object(content: bytes, text_column: str) -> dict[str, Any]:
+    """A sample's JSON metadata; {} for what is neither object nor captions, since its image and caption may be good."""
     try:
-        value = json.loads(content)
-    except ValueError:
+        value = from_json(content.decode("utf-8", "replace"))
+    except (ValueError, RecursionError):
         return {}
+    if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
+        return {text_column: value}
     return value if isinstance(value, dict) else {}
-
-
-def samples(uri: str, with_images: bool) -> Iterator[Sample]:
-    """The samples of a tar; images are b"" when not wanted.
-
-    Raises:
-        BadInput: when the tar is damaged.
-    """
-    with places.said_clearly(uri), places.fsspec_filesystem(uri).open(uri, "rb") as stream:
-        check_end(uri, stream)
-        try:
-            yield from group_members(stream, with_images)
-        except tarfile.TarError as error:
-            raise damaged(uri, str(error)) from None
-
-
-def damaged(uri: str, how: str) -> BadInput:
-    """The error for a tar that cannot be read."""
-    return BadInput(f"corpus tar {uri}", f"damaged: {how}", "Replace the file")
-
-
-def check_end(uri: str, stream: IO[bytes]) -> None:
-    """Raises BadInput for a tar that was cut off: the reader itself takes a cut between members for the end."""
-    size_bytes = stream.seek(0, io.SEEK_END)
-    stream.seek(max(0, size_bytes - tarfile.BLOCKSIZE))
-    tail = stream.read(tarfile.BLOCKSIZE)
-    if not is_compressed(stream) and (size_bytes < tarfile.BLOCKSIZE or tail.strip(b"\0")):
-        raise damaged(uri, "it ends without an end-of-archive mark")
-
-
-def is_compressed(stream: IO[bytes]) -> bool:
-    """Whether a tar is gzip, bzip2 or xz inside; leaves the stream at its start."""
-    stream.seek(0)
-    mark = stream.read(2)
-    stream.seek(0)
-    return mark in (b"\x1f\x8b", b"BZ", b"\xfd7")
-
-
-def member_at(stream: IO[bytes], position: int) -> bytes | None:
-    """The file whose header begins at a position of a tar, counted without its compression; None for none."""
-    whole = is_compressed(stream)
-    stream.seek(0 if whole else position)
-    with tarfile.open(fileobj=stream, mode="r|*" if whole else "r:") as archive:
-        found = next((entry for entry in archive if not whole or entry.offset == position), None)
-        extracted = archive.extractfile(found) if found else None
-        return (extracted.read() or None) if extracted else None
-
-
-def group_members(stream: IO[bytes], with_images: bool) -> Iterator[Sample]:
-    """Collects consecutive members of one key."""
-    current = Sample("", {}, {})
-    with tarfile.open(fileobj=stream, mode="r|*") as archive:
-        for entry in archive:
-            if not entry.isfile():
-                continue
-            folder, _, name = entry.name.rpartition("/")
-            stem, _, suffix = name.partition(".")
-            key = f"{folder}/{stem}" if folder else stem
-            if key != current.key:
-                if current.members:
-                    yield current
-                current = Sample(key, {}, {})
-            wanted = with_images or suffix.lower() not in IMAGE_SUFFIXES
-            extracted = archive.extractfile(entry) if wanted else None
-            current.members[suffix.lower()] = extracted.read() if extracted else b""
-            current.starts[suffix.lower()] = entry.offset
-    if current.members:
-        yield current

@@ -18,7 +18,7 @@ from xhash_ray.progress import Progress
 from xhash_ray.storage import uri as places
 from xhash_ray.storage.where import Where, metadata_keeps, parse_where
 
-ROWS_PER_UNIT = 4096
+ROWS_PER_PART = 4096
 
 
 def pretrain_clip(options: Pretrain) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def pretrain_clip(options: Pretrain) -> dict[str, Any]:
         raise BadInput(f"--out {options.out}", "not a .safetensors file", "Name one: weights are never pickled")
     settings = build(PretrainingSettings, {"seed": options.seed, **options.settings}, "settings of pretrain")
     name = resolve_architecture(options.model)
-    source = open_corpus(places.normalise(options.corpus), options.columns)
+    source = open_corpus(options.corpus, options.columns)
     pairs = usable_pairs(source, parse_where(options.where))
     progress = Progress("pretrain", settings.epochs, "epochs")
     progress.say(f"{name} from scratch on {len(pairs):,} pairs, {settings.epochs} epochs")
@@ -67,7 +67,7 @@ def usable_pairs(source: Source, where: Where | None) -> list[Pair]:
     Raises:
         BadInput: when there are none.
     """
-    pairs = [row for unit in source.plan(ROWS_PER_UNIT) for row in source.read(unit) if isinstance(row, Pair)]
+    pairs = [row for part in source.parts(ROWS_PER_PART) for row in source.read(part) if isinstance(row, Pair)]
     if where is not None and pairs:
         keeps = metadata_keeps(where, [pair.id for pair in pairs], [pair.metadata for pair in pairs])
         pairs = [pairs[int(row)] for row in np.flatnonzero(keeps)]

@@ -1,15 +1,16 @@
 """Small pictures of a corpus' images by pair id, for people who look at what was found.
 
 A map of every id to the place of its image is made once, when the first picture is asked for, in a thread of its own.
-It costs a pass over the corpus without its images: of Parquet the id column, of a folder its table, of tars all
-headers and captions. In memory it takes an id's length and 20 bytes. Pairs that the corpus gets later have no picture
-until the endpoint starts again. A picture costs one read: of its file, of its tar from its place on, of the image
-columns of its row group up to its row.
+It costs a pass over the corpus without its images: of Parquet the id column, of a folder its tables, of tars all
+headers and captions; where ids are made of the content, everything. In memory it takes an id's length and 20 bytes.
+Pairs that the corpus gets later have no picture until the endpoint starts again. A picture costs one read: of its file,
+of its tar from its place on, of the image columns of its row group up to its row.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -20,12 +21,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from xhash_ray.corpus.sources import Source, open_corpus
-from xhash_ray.corpus.units import Unit
+from xhash_ray.corpus.pairs import MODALITIES
+from xhash_ray.corpus.sources import Part, Source, open_corpus
 from xhash_ray.errors import Overloaded, XhashError
 from xhash_ray.serving.shrinking import shrunk
 
-WHOLE_GROUPS = 2**40  # rows per unit: Parquet's row groups are not cut further
+WHOLE_FILES = 2**40  # rows of a part: no file is cut
+ONE_OF_SEVERAL = re.compile(r"(.+)#\d+")  # the id of a caption that was made a pair of its own
 MAKERS, READERS = 4, 8
 PATIENCE_S = 5.0
 
@@ -33,7 +35,7 @@ PATIENCE_S = 5.0
 class Place(NamedTuple):
     """Where an image lies: see `Source.image`."""
 
-    unit: Unit
+    part: Part
     position: int
 
 
@@ -42,28 +44,33 @@ class Places:
 
     Args:
         source: The corpus.
-        tell: Is told how many of how many units are done.
+        tell: Is told how many of how many parts are done.
 
     Raises:
         XhashError: when the corpus cannot be read.
     """
 
-    def __init__(self, source: Source, tell: Callable[[int, int], None] = lambda done, units: None) -> None:
-        self.units = source.plan(WHOLE_GROUPS)
+    def __init__(self, source: Source, tell: Callable[[int, int], None] = lambda done, parts: None) -> None:
+        self.parts = source.parts(WHOLE_FILES)
         names, positions = [pa.array([], pa.large_string())], [np.zeros(0, np.int64)]
         with ThreadPoolExecutor(READERS) as readers:
-            for done, found in enumerate(readers.map(lambda unit: list(source.located(unit)), self.units), 1):
+            for done, found in enumerate(readers.map(lambda part: list(source.located(part)), self.parts), 1):
                 names.append(pa.array([name for name, _ in found], pa.large_string()))
                 positions.append(np.array([position for _, position in found], np.int64))
-                tell(done, len(self.units))
-        owners = np.repeat(np.arange(len(positions), dtype=np.int32) - 1, [len(part) for part in positions])
+                tell(done, len(self.parts))
+        owners = np.repeat(np.arange(len(positions), dtype=np.int32) - 1, [len(each) for each in positions])
         column = pa.chunked_array(names).combine_chunks()
         order = pc.sort_indices(column)
         self.names, taken = column.take(order), order.to_numpy()
         self.owners, self.positions = owners[taken], np.concatenate(positions)[taken]
 
     def find(self, identity: str) -> Place | None:
-        """Where a pair's image lies, by bisection; None for an id that is not in the corpus."""
+        """Where a pair's image lies; None for an id that is not in the corpus, with #2 or the like or without."""
+        without = ONE_OF_SEVERAL.fullmatch(identity)
+        return self.find_exactly(identity) or (self.find_exactly(without[1]) if without else None)
+
+    def find_exactly(self, identity: str) -> Place | None:
+        """Where the image of the pair of just this id lies, by bisection."""
         wanted, low, high = identity.encode(), 0, len(self.names)
         while low < high:
             middle = (low + high) // 2
@@ -73,7 +80,7 @@ class Places:
                 high = middle
         if low == len(self.names) or self.names[low].as_py() != identity:
             return None
-        return Place(self.units[int(self.owners[low])], int(self.positions[low]))
+        return Place(self.parts[int(self.owners[low])], int(self.positions[low]))
 
 
 class Thumbnails:
@@ -85,6 +92,7 @@ class Thumbnails:
         side: Length of a picture's longer side in pixels, at most.
         kept: How many finished pictures stay in memory (some 10 KB each).
         patience_s: How long a request waits for the map.
+        identity: "given" or "content", as the corpus was read for the index. Captions count for the latter alone.
 
     Raises:
         BadInput: when there is no corpus.
@@ -97,8 +105,11 @@ class Thumbnails:
         side: int = 256,
         kept: int = 2000,
         patience_s: float = PATIENCE_S,
+        identity: str = "given",
     ) -> None:
-        self.source, self.side, self.most, self.patience_s = open_corpus(corpus_uri, columns), side, kept, patience_s
+        needs = MODALITIES if identity == "content" else ("image",)
+        self.source = open_corpus(corpus_uri, columns, identity, needs)
+        self.side, self.most, self.patience_s = side, kept, patience_s
         self.lock, self.finished = threading.Lock(), OrderedDict[str, bytes | None]()
         self.mapping: Future[Places] | None = None
         self.progress = (0, 0)
@@ -136,8 +147,8 @@ class Thumbnails:
     def map(self, mapping: Future[Places]) -> None:
         """Makes the map: the work of its thread."""
 
-        def tell(done: int, units: int) -> None:
-            self.progress = (done, units)
+        def tell(done: int, parts: int) -> None:
+            self.progress = (done, parts)
 
         try:
             mapping.set_result(Places(self.source, tell))
@@ -148,7 +159,7 @@ class Thumbnails:
         """A picture, which is kept if it is the corpus' last word and not a moment's trouble."""
         place = places.find(identity)
         try:
-            content = self.source.image(place.unit, place.position) if place else None
+            content = self.source.image(place.part, place.position) if place else None
         except XhashError:
             return None
         if content is None:
