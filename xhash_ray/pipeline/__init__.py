@@ -1,0 +1,1 @@
+"""Millions of pairs in units of work: planned, read, computed, committed, watched, verified. No Ray."""
