@@ -10,6 +10,7 @@ Plain Arrow types, no extensions: any Parquet reader opens them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,8 +31,8 @@ class FeatureSet:
 
     Attributes:
         tables: The files.
-        image_length: d_i, numbers per image.
-        text_length: d_t, numbers per text.
+        image_length: d_i, numbers per image; 0 where there are none.
+        text_length: d_t, numbers per text; 0 where there are none.
         encoder: Which model made them, {} when unknown.
         classes: Names of the label numbers, () when unknown.
     """
@@ -65,16 +66,21 @@ class Features:
     labels: list[list[int]] | None
 
 
-def open_features(uri: str) -> FeatureSet:
+def open_features(uri: str, needs: tuple[str, ...] = MODALITIES) -> FeatureSet:
     """Opens a feature file or folder and checks its columns.
+
+    Args:
+        uri: The file or folder.
+        needs: Modalities that must be there; () for any.
 
     Raises:
         BadInput: when a column is missing or of another type than the format says.
         Mismatch: when files differ in schema.
     """
     found = tables.open_tables(uri, "features")
-    tables.require_columns(found, ("id", *MODALITIES), "features")
-    image_length, text_length = (feature_length(found, name) for name in MODALITIES)
+    there = tuple(name for name in MODALITIES if name in found.schema.names)
+    tables.require_columns(found, ("id", *(needs or there or MODALITIES)), "features")
+    image_length, text_length = (feature_length(found, name) if name in there else 0 for name in MODALITIES)
     check_types(found)
     facts = found.facts
     return FeatureSet(found, image_length, text_length, facts.get("encoder", {}), tuple(facts.get("classes", ())))
@@ -159,7 +165,7 @@ def chunk_matrix(chunk: pa.FixedSizeListArray, length: int) -> np.ndarray:
     return matrix
 
 
-def check_finite(matrix: np.ndarray, ids: list[str], name: str, uri: str) -> None:
+def check_finite(matrix: np.ndarray, ids: Sequence[str] | pa.ChunkedArray, name: str, uri: str) -> None:
     """Raises BadInput naming the first id whose feature is not a row of numbers."""
     bad = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
     if len(bad):

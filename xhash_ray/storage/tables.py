@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,11 +19,13 @@ import pyarrow.parquet as pq
 
 from xhash_ray.errors import BadInput, Mismatch
 from xhash_ray.storage import uri as places
+from xhash_ray.storage.versions import versions_of
 
 MANIFEST = "_dataset.json"
 FOOTERS = "_metadata"
 UNFINISHED = "_unfinished"
 FORMAT_VERSION = 1
+READERS = 16  # footers are small; what takes time is the way to the store
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ def open_tables(uri: str, what: str) -> TableSet:
     files = tuple(places.list_files(uri, (".parquet", ".pq")))
     if not files:
         raise BadInput(f"{what} at {uri}", "no Parquet file", f"Name a file or folder that holds {what}")
-    footers = [read_footer(name, what) for name in files]
+    footers = read_footers(files, what)
     schema = footers[0].schema.to_arrow_schema()
     for name, footer in zip(files, footers, strict=True):
         check_same_schema(files[0], schema, name, footer.schema.to_arrow_schema())
@@ -121,6 +124,12 @@ def read_footer(uri: str, what: str) -> pq.FileMetaData:
         raise BadInput(f"{what} in {uri}", f"not readable as Parquet ({line})", "Replace the file") from None
 
 
+def read_footers(uris: Sequence[str], what: str) -> list[pq.FileMetaData]:
+    """The footers of several files; errors as of `read_footer`."""
+    with ThreadPoolExecutor(READERS) as readers:
+        return list(readers.map(lambda name: read_footer(name, what), uris))
+
+
 def check_same_schema(first_uri: str, first: pa.Schema, other_uri: str, other: pa.Schema) -> None:
     """Raises Mismatch naming the column in which two files differ."""
     if first.equals(other):
@@ -154,13 +163,11 @@ def read_file(uri: str, columns: Sequence[str] | None = None) -> pa.Table:
         return pq.ParquetFile(path, filesystem=filesystem).read(columns=list(columns) if columns else None)
 
 
-def versions(tables: TableSet) -> list[list[Any]]:
-    """What tells one version of every file from another: its name and SHA-256, or size and time of change."""
+def file_versions(tables: TableSet) -> dict[str, str]:
+    """What tells one content of every file from another: its SHA-256, or what its store says of it."""
     if tables.facts:
-        return [[entry["name"], entry["sha256"]] for entry in tables.facts["files"]]
-    filesystem, _ = places.arrow_filesystem(tables.uri)
-    infos = filesystem.get_file_info([places.arrow_filesystem(name)[1] for name in tables.files])
-    return [[info.path, info.size, info.mtime_ns] for info in infos]
+        return {places.join(tables.uri, entry["name"]): entry["sha256"] for entry in tables.facts["files"]}
+    return versions_of(tables.files)
 
 
 def read_row_groups(uri: str, groups: Sequence[int]) -> pa.Table:
@@ -183,10 +190,10 @@ def row_groups(tables: TableSet) -> list[tuple[str, int, int]]:
             groups.append((places.join(tables.uri, name), counts.get(name, 0), merged.row_group(number).num_rows))
             counts[name] = counts.get(name, 0) + 1
         return groups
-    footers = [(name, read_footer(name, "table")) for name in tables.files]
+    footers = read_footers(tables.files, "table")
     return [
         (name, group, footer.row_group(group).num_rows)
-        for name, footer in footers
+        for name, footer in zip(tables.files, footers, strict=True)
         for group in range(footer.num_row_groups)
     ]
 
@@ -200,11 +207,16 @@ def iter_row_groups(uri: str, row_groups: Sequence[int], columns: Sequence[str] 
             yield reader.read_row_group(group, columns=list(columns) if columns else None)
 
 
-def write_table(uri: str, table: pa.Table) -> FileFacts:
-    """Writes one Parquet file in one step; the same rows give the same bytes."""
+def to_bytes(table: pa.Table) -> bytes:
+    """A table as a Parquet file; the same rows give the same bytes."""
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
-    content = sink.getvalue().to_pybytes()
+    return bytes(sink.getvalue())
+
+
+def write_table(uri: str, table: pa.Table) -> FileFacts:
+    """Writes one Parquet file in one step."""
+    content = to_bytes(table)
     places.write_bytes(uri, content)
     digest = hashlib.sha256(content).hexdigest()
     return FileFacts(places.name_of(uri), table.num_rows, len(content), digest)

@@ -12,8 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import fastparquet.writer
-
 from xhash_ray.errors import BadInput
 from xhash_ray.storage import tables
 from xhash_ray.storage import uri as places
@@ -94,6 +92,8 @@ def merge_footers(uri: str, names: Sequence[str]) -> None:
 
     Source: fastparquet.writer.merge; other engines read the result as a dataset of these files.
     """
+    import fastparquet.writer  # here: it takes half a second, which only whoever commits shall spend
+
     filesystem = places.fsspec_filesystem(uri)
     root = filesystem._strip_protocol(uri)
     files = [places.join(root, name) for name in names]
