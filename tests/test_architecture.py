@@ -20,7 +20,7 @@ FLOORS = (
     ("bench_options",),
     ("options", "storage"),
     ("corpus", "datasets", "features", "methods", "index", "evaluation", "client"),
-    ("learning", "serving"),
+    ("learning", "serving", "pipeline"),
     ("asking", "catalogue", "benchmarks"),
     ("runtime",),
     ("cli",),

@@ -126,3 +126,34 @@ class BenchRescoring:
     candidates: int = option("hits that are reordered", 1000)
     seed: int = option("of the training", 1)
     settings: dict[str, Any] = option("the method's settings", {})
+
+
+@dataclass(frozen=True)
+class BenchEncode:
+    """`xhash bench encode`: pairs/s of features to codes, beside a bare PyTorch loop over the same Parquet files."""
+
+    pairs: int = option("synthetic pairs", 1_000_000)
+    image_length: int = option("numbers per image", 512)
+    text_length: int = option("numbers per text", 512)
+    method: str = option("hashing method", "jdsh")
+    bits: int = option("code length", 64)
+    rounds: int = option("timed rounds of both, alternating; the medians count", 3)
+    threads: int = option("threads of the bare loop", 2)
+    out: str = option("folder for the synthetic features", "${XHASH_BENCH:-/tmp/xhash-bench}/features")
+
+
+@dataclass(frozen=True)
+class BenchExtract:
+    """`xhash bench extract`: pairs/s of extraction, beside a bare loop with the same model and decoders."""
+
+    pairs: int = option("generated pairs", 20_000)
+    model: str = option("open_clip architecture, or `micro`: one too small to matter", "xhash-tiny")
+    side: int = option("of the corpus' JPEGs, in pixels", 64)
+    batch_size: int = option("pairs per forward pass", 128)
+    processes: int = option("decoding processes of the bare loop", 2)
+    threads: int = option("threads of its model", 2)
+    actors: int | None = option("processes of ours that hold the model", None)
+    precision: str = option("of the model", "fp32", choices=("fp32", "bf16", "fp16"))
+    rounds: int = option("timed rounds of both, alternating; the medians count", 3)
+    device: str = option("of the bare loop: cpu or cuda", "cpu", choices=("cpu", "cuda"))
+    out: str = option("folder for corpus, weights and features", "${XHASH_BENCH:-/tmp/xhash-bench}/extract")

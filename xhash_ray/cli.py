@@ -32,6 +32,7 @@ FUNCTIONS = {
     "methods": "xhash_ray.catalogue:list_methods",
     "methods show": "xhash_ray.catalogue:show_method",
     "encode": "xhash_ray.runtime.encoding:encode",
+    "verify": "xhash_ray.runtime.verifying:verify",
     "index build": "xhash_ray.runtime.indexing:build_index",
     "index add": "xhash_ray.index.life:add",
     "index upsert": "xhash_ray.index.life:upsert",
@@ -47,6 +48,8 @@ FUNCTIONS = {
     "bench hamming": "xhash_ray.benchmarks.hamming:bench_hamming",
     "bench billion": "xhash_ray.benchmarks.billion:bench_billion",
     "bench serve": "xhash_ray.runtime.serve_benchmark:bench_serve",
+    "bench extract": "xhash_ray.runtime.extract_benchmark:bench_extract",
+    "bench encode": "xhash_ray.runtime.encode_benchmark:bench_encode",
     "bench evaluation": "xhash_ray.benchmarks.evaluation:bench_evaluation",
     "bench methods": "xhash_ray.benchmarks.methods:bench_methods",
     "bench training": "xhash_ray.runtime.benchmark:bench_training",
@@ -190,6 +193,9 @@ def write_metrics(path: str, verb: str, result: dict[str, Any], seconds: float) 
     registry.set("xhash_stage_finished_timestamp_seconds", time.time(), labels)
     registry.set("xhash_stage_pairs", result.get("pairs", result.get("rows", 0)), labels)
     registry.set("xhash_stage_rejected_pairs", result.get("rejected", 0), labels)
+    for reason, count in result.get("rejected_by", {}).items():
+        step, _, kind = reason.partition(": ")
+        registry.set("xhash_stage_rejects", count, {**labels, "step": step, "kind": kind})
     registry.write(path)
 
 

@@ -6,45 +6,33 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from xhash_ray.reports import benches
+from xhash_ray.reports.tables import facts, table
+
 CAPTION_WIDTH = 72
-
-
-def table(rows: Sequence[Sequence[Any]]) -> str:
-    """Rows as aligned columns; the first row is the head."""
-    texts = [[str(cell) for cell in row] for row in rows]
-    widths = [max(len(row[column]) for row in texts) for column in range(len(texts[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in texts]
-    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
 
 
 def render(verb: str, result: dict[str, Any]) -> str:
     """A verb's result for the terminal."""
-    special = {"query": hits, "evaluate": precision, "demo": demo, "bench hamming": bench}
-    special["bench evaluation"] = evaluations
+    special = {"query": hits, "evaluate": precision, "demo": demo, "bench hamming": benches.bench}
+    special["bench evaluation"] = benches.evaluations
     special |= {
         "methods": methods,
         "methods show": method,
-        "bench methods": zoo,
-        "bench training": loops,
-        "bench jdsh": epochs,
-        "bench billion": billion,
-        "bench serve": servers,
-        "bench rescoring": orders,
+        "bench methods": benches.zoo,
+        "bench training": benches.loops,
+        "bench jdsh": benches.epochs,
+        "bench billion": benches.billion,
+        "bench serve": benches.servers,
+        "bench encode": benches.encoders,
+        "bench extract": benches.extractors,
+        "extract": worked,
+        "encode": worked,
+        "verify": verified,
+        "bench rescoring": benches.orders,
         "index info": index_info,
     }
     return special.get(verb, facts)(result)
-
-
-def facts(result: dict[str, Any]) -> str:
-    """One line per fact."""
-    flat = {name: value for name, value in result.items() if not isinstance(value, dict)}
-    width = max(len(name) for name in flat)
-    return "\n".join(f"{name.replace('_', ' ').ljust(width)}  {worded(value)}" for name, value in flat.items())
-
-
-def worded(value: Any) -> str:
-    """A number with separators, anything else as it is."""
-    return f"{value:,}" if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)
 
 
 def hits(result: dict[str, Any]) -> str:
@@ -101,43 +89,6 @@ def measures_of(run: dict[str, Any], columns: Sequence[str]) -> list[tuple[str, 
     return found
 
 
-def bench(result: dict[str, Any]) -> str:
-    """One line per engine and batch size."""
-    head = (
-        f"{result['codes']:,} {result['distribution']} codes of {result['bits']} bits, k = {result['k']}, "
-        f"{result['threads']} threads; memory is read at {result['read_gb_per_s']} GB/s"
-    )
-    rows = [
-        [
-            r["engine"],
-            r["queries"],
-            f"{r['seconds'] * 1000:,.2f}",
-            f"{r['codes_per_s'] / 1e9:.3f}",
-            f"{r['times_ours']:.2f}",
-            "yes" if r["same_distances"] else "NO",
-            "" if r["of_bandwidth"] is None else f"{r['of_bandwidth']:.0%}",
-        ]
-        for r in result["rows"]
-    ]
-    names = ["engine", "queries", "ms", "10^9 codes/s", "times ours", "same distances", "of bandwidth"]
-    return f"{head}\n\n" + table([names, *rows])
-
-
-def evaluations(result: dict[str, Any]) -> str:
-    """Seconds and ratio per engine, and what was checked."""
-    sizes = f"{result['queries']:,} queries against {result['database']:,} codes of {result['bits']} bits, both ways"
-    columns = ("seconds", "times_ours", "cpu_s", "cpu_times_ours")
-    rows = [[row["engine"], *(f"{row[column]:,.1f}" for column in columns)] for row in result["rows"]]
-    lines = [
-        f"numpy loop: scaled up from {result['sample']} queries per direction",
-        f"ours: {result['first_s']:.2f} s with the compiler's start, peak memory {result['peak_mb']:,} MB, "
-        f"{result['threads']} threads",
-        f"the loop's values lie between our lowest and highest over ties: {result['within_ties']}",
-    ]
-    head = ["engine", "seconds", "times ours", "CPU s", "times ours"]
-    return "\n\n".join([sizes, table([head, *rows]), "\n".join(lines)])
-
-
 def demo(result: dict[str, Any]) -> str:
     """The closing table of the demonstration."""
     floats, codes = result["map_float"], result["map_codes"]
@@ -154,26 +105,6 @@ def demo(result: dict[str, Any]) -> str:
         f"contact sheet: {result['contact_sheet']}",
     ]
     return table(rows) + "\n\n" + "\n".join(lines)
-
-
-def billion(result: dict[str, Any]) -> str:
-    """Facts of a large index, then what larger ones need."""
-    rows = [
-        [f"{row['pairs']:,}", row["directions"], f"{row['nodes']:,}", f"{row['code_gb']:,}", row["scan_ms"],
-         f"{row['nodes_for_100_ms']:,}"]
-        for row in result["capacity"]
-    ]  # fmt: skip
-    head = ["pairs", "directions", "machines", "GB of codes", "ms a scan", "machines for 100 ms"]
-    known = facts({name: value for name, value in result.items() if name != "capacity"})
-    return known + "\n\nComputed for machines like this one:\n\n" + table([head, *rows])
-
-
-def servers(result: dict[str, Any]) -> str:
-    """Servers under load, side by side."""
-    names = [name for name in result["rows"][0] if name != "server"]
-    rows = [[name.replace("_", " "), *(row[name] for row in result["rows"])] for name in names]
-    known = facts({name: value for name, value in result.items() if name != "rows"})
-    return known + "\n\n" + table([["", *(row["server"] for row in result["rows"])], *rows])
 
 
 def methods(result: dict[str, Any]) -> str:
@@ -197,62 +128,6 @@ def method(result: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n\n" + table([["setting", "default", "meaning", "source"], *rows])
 
 
-def zoo(result: dict[str, Any]) -> str:
-    """A zoo of methods: MAP@all in both directions, mean over seeds (and standard deviation)."""
-    head = ["method", "bits", "database", "image to text", "text to image", "stuck", "duplicate", "seconds"]
-    rows = [
-        [
-            row["method"],
-            row["bits"],
-            row["database"],
-            f"{row['image_to_text']:.4f} ({row['image_to_text_spread']:.4f})",
-            f"{row['text_to_image']:.4f} ({row['text_to_image_spread']:.4f})",
-            row["stuck_bits"],
-            row["duplicate_bits"],
-            row["seconds"],
-        ]
-        for row in result["rows"]
-    ]
-    chance = ", ".join(f"{name} {value:.3f}" for name, value in result["chance"].items())
-    refused = [f"{name} refused: {why}" for name, why in result["refused"].items()]
-    return "\n".join([f"{result['how']}; chance {chance}", "", table([head, *rows]), "", *refused, result["out"]])
-
-
-def loops(result: dict[str, Any]) -> str:
-    """Training loops beside a bare one."""
-    head = (
-        f"{result['method']}, {result['bits']} bits, batches of {result['batch_size']:,}, {result['threads']} threads"
-    )
-    rows = [[row["loop"], f"{row['pairs_per_s']:,.0f}", f"{row['of_bare']:.3f}"] for row in result["rows"]]
-    return f"{head}\n\n" + table([["loop", "pairs/s", "of the bare loop"], *rows])
-
-
-def epochs(result: dict[str, Any]) -> str:
-    """Epochs of JDSH beside the public loop's."""
-    head = f"{result['pairs']:,} pairs, {result['bits']} bits, {result['threads']} threads"
-    rows = [
-        [row["loop"], f"{row['epoch_s']:.3f}", f"{row['pairs_per_s']:,.0f}", f"{row['times_public']:.2f}"]
-        for row in result["rows"]
-    ]
-    return f"{head}\n\n" + table([["loop", "seconds of an epoch", "pairs/s", "times the public loop's"], *rows])
-
-
-def orders(result: dict[str, Any]) -> str:
-    """Orders of the candidates, by direction."""
-    head = f"{result['method']}, {result['bits']} bits; the first {result['candidates']:,} by distance, reordered"
-    rows = [
-        [
-            row["direction"].replace("_", " "),
-            row["order"],
-            f"{row['precision_at_10']:.4f}",
-            f"{row['map']:.4f}",
-            row["ms_per_query"],
-        ]
-        for row in result["rows"]
-    ]
-    return f"{head}\n\n" + table([["direction", "order by", "precision@10", "MAP of them", "ms a query"], *rows])
-
-
 def index_info(result: dict[str, Any]) -> str:
     """Facts of an index, then its generations."""
     rows = [
@@ -267,3 +142,19 @@ def index_info(result: dict[str, Any]) -> str:
     ]
     known = facts({name: value for name, value in result.items() if name != "history"})
     return known + "\n\n" + table([["generation", "change", "created (UTC)", "rows", "segments"], *rows])
+
+
+def worked(result: dict[str, Any]) -> str:
+    """What a stage over units did; what it put aside stands last, where it is seen."""
+    known = {
+        name: value for name, value in result.items() if name not in {"rejected_by", "rejects"} and value is not None
+    }
+    kinds = ", ".join(f"{kind} {count:,}" for kind, count in result["rejected_by"].items())
+    return facts(known) + (f"\n\n{result['rejected']:,} rejected ({kinds}): {result['rejects']}" if kinds else "")
+
+
+def verified(result: dict[str, Any]) -> str:
+    """What was compared with what, and that nothing is wrong."""
+    pairs = ", ".join(f"{count:,} in {name}" for name, count in result["pairs"].items())
+    told = f"{result['ids']:,} ids of the input joined: {pairs}, {result['rejected']:,} rejected; every pair once"
+    return "\n".join([*result["checked"], told, f"{result['files']:,} files looked at in {result['seconds']} s"])

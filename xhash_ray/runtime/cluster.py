@@ -83,6 +83,11 @@ def cores() -> int:
     return max(1, int(ray.cluster_resources().get("CPU", 1))) if is_joined() else physical_cores()
 
 
+def nodes() -> int:
+    """Machines that work: this one, or those of the cluster that was joined."""
+    return max(1, sum(bool(node["Alive"]) for node in ray.nodes())) if is_joined() else 1
+
+
 def gpus() -> int:
     """GPUs the cluster has."""
     return int(ray.cluster_resources().get("GPU", 0))

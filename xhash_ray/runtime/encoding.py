@@ -1,119 +1,147 @@
-"""Encoding on Ray Data: row groups of feature files become part files of codes."""
+"""Encoding on Ray Data: row groups of feature files, or a whole corpus, become part files of codes."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pyarrow as pa
 import torch
 
-from xhash_ray.corpus.units import Unit, plan_units
-from xhash_ray.errors import BadInput, XhashError
-from xhash_ray.methods.artefacts import to_method
+from xhash_ray.corpus.patterns import absolute
+from xhash_ray.errors import BadInput, BadOption, Mismatch
 from xhash_ray.methods.base import Method
 from xhash_ray.options import Encode
+from xhash_ray.pipeline import codes
+from xhash_ray.pipeline.codes import CodePlan, CodeUnit
+from xhash_ray.pipeline.observing import Observer
+from xhash_ray.pipeline.starting import check_rows, corpus_identity
+from xhash_ray.pipeline.summing import summary
+from xhash_ray.pipeline.watching import Stage, UnitDone
 from xhash_ray.progress import Progress
 from xhash_ray.runtime import cluster
+from xhash_ray.runtime.extraction import run
 from xhash_ray.runtime.units import each_unit
 from xhash_ray.storage import tables, writing
 from xhash_ray.storage import uri as places
 from xhash_ray.storage.artefact import read_artefact, require_lengths
-from xhash_ray.storage.codes import from_array
-from xhash_ray.storage.features import from_matrix, open_features, to_features, to_half
+from xhash_ray.storage.features import FeatureSet, open_features
+from xhash_ray.storage.unit_log import UnitFacts, UnitLog, open_log
 
 
 def encode(options: Encode) -> dict[str, Any]:
-    """Turns features into codes.
+    """Turns features, or a corpus, into codes; goes on where an earlier start of the same command ended.
 
     Returns:
-        `pairs`, `bits`, `out`, `files`, `size_bytes`, `seconds`, `pairs_per_s`, `model_fingerprint`.
+        As `runtime.extraction.extract`, without `encoder`, and `bits`, `method`, `model_fingerprint`.
 
     Raises:
-        Mismatch: when the features are not of the lengths the model was trained on.
-        BadInput: for features or a model that cannot be read.
+        BadInput: for features, a corpus or a model that cannot be used, before anything is computed.
+        Mismatch: when the features are not of the lengths the model was trained on, when the folder holds another run's
+            work, or the features have changed since this one was begun.
     """
-    claimed = writing.claim(options.out, "codes", options.overwrite)
-    features = open_features(places.normalise(options.features))
+    if (options.features is None) == (options.from_corpus is None):
+        found = "neither" if options.features is None else "both"
+        raise BadOption("xhash encode", f"{found} of --features and --from-corpus", "Give one of them")
+    check_rows(options.rows_per_unit)
     model_uri = places.normalise(options.model)
     facts = read_artefact(model_uri).facts
-    require_lengths(facts, features.image_length, features.text_length, options.features)
-    units = plan_units(tables.row_groups(features.tables), options.rows_per_unit)
-    if not units:
-        raise BadInput(f"features at {options.features}", "no rows", "Name features that hold pairs")
-    progress = Progress("encode", features.tables.total_rows)
-    with cluster.connected():
-        writing.begin(claimed)
-        task = functools.partial(
-            encode_unit,
-            model_uri=model_uri,
-            fingerprint=facts["fingerprint"],
-            claimed=claimed,
-            keep_features=options.keep_features,
-        )
-        written = []
-        for file in each_unit(units, task):
-            written.append(file)
-            progress.add(file.rows)
-    return finish(claimed.uri, written, facts, features.classes, features.tables.total_rows, progress)
-
-
-@functools.lru_cache(maxsize=1)
-def method_of(model_uri: str, fingerprint: str) -> Method:
-    """A process' copy of the model, checked to be the one the driver saw."""
-    torch.set_num_threads(1)  # as many tasks as cores run beside each other
-    artefact = read_artefact(model_uri)
-    if artefact.fingerprint != fingerprint:
-        raise XhashError(f"model {fingerprint[:12]}", f"{model_uri} holds another one now", "Encode again")
-    return to_method(artefact)
-
-
-def encode_unit(
-    unit: Unit, model_uri: str, fingerprint: str, claimed: writing.Claim, keep_features: bool
-) -> tables.FileFacts:
-    """Encodes one unit into one part file."""
-    table = next(tables.iter_row_groups(unit.source, [unit.group])).slice(unit.start, (unit.stop or 0) - unit.start)
-    coded = encode_table(table, method_of(model_uri, fingerprint), unit.source, keep_features)
-    return tables.write_table(claimed.part(unit.number), coded)
-
-
-def encode_table(table: pa.Table, method: Method, source: str, keep_features: bool = False) -> pa.Table:
-    """A feature table as a code table: labels and metadata travel along, features as float16 where asked for."""
-    features = to_features(table, source)
-    columns: dict[str, Any] = {"id": table["id"]}
-    for name in ("image", "text"):
-        columns[f"{name}_code"] = from_array(method.encode(name, torch.from_numpy(getattr(features, name))))
-        if keep_features:
-            columns[f"{name}_feature"] = from_matrix(to_half(getattr(features, name), source))
-    kept = [name for name in table.column_names if name not in {"id", "image", "text"}]
-    return pa.table({**columns, **{name: table[name] for name in kept}})
-
-
-def finish(
-    out: str,
-    written: list[tables.FileFacts],
-    facts: Mapping[str, Any],
-    classes: tuple[str, ...],
-    expected: int,
-    progress: Progress,
-) -> dict[str, Any]:
-    """Checks that no pair is missing, commits, and sums up."""
-    pairs = sum(entry.rows for entry in written)
-    if pairs != expected:
-        raise XhashError(
-            f"encoding {expected:,} pairs", f"{pairs:,} were written", "Run again; if it repeats, report it"
-        )
-    files = sorted(written, key=lambda entry: entry.name)
     kept = {"bits": facts["bits"], "method": facts["method"], "model_fingerprint": facts["fingerprint"]}
-    writing.commit(out, files, {"kind": "codes", **kept, "bit_order": "little", "classes": classes})
-    progress.finish(pairs, out)
-    return {
-        "out": out,
-        "pairs": pairs,
-        "files": len(files),
-        "size_bytes": sum(entry.size_bytes for entry in files),
-        "seconds": round(progress.seconds, 2),
-        "pairs_per_s": round(pairs / progress.seconds, 1),
-        **kept,
-    }
+    known = {"kind": "codes", **kept, "bit_order": "little"}
+    if options.from_corpus:
+        return encode_corpus(options, model_uri, facts, known)
+    return encode_features(options, model_uri, facts, known)
+
+
+def encode_corpus(options: Encode, model_uri: str, facts: Mapping[str, Any], known: dict[str, Any]) -> dict[str, Any]:
+    """Straight from images and texts: the model names the CLIP that its features were made with."""
+    encoder = facts.get("encoder") or {}
+    if not encoder:
+        found = "it does not say which CLIP made the features it was trained on"
+        remedy = "Extract features first and give --features"
+        raise BadInput(f"encoding a corpus with the model at {options.model}", found, remedy)
+    corpus = absolute(str(options.from_corpus))
+    identity = {"kind": "codes", "fingerprint": facts["fingerprint"], "keep_features": options.keep_features}
+    identity |= corpus_identity(options, corpus, options.rows_per_unit)
+    hashed = functools.partial(
+        to_codes, model_uri=model_uri, fingerprint=facts["fingerprint"], keep_features=options.keep_features
+    )
+    pretrained = options.pretrained or encoder["pretrained"]
+    known |= {"made_from": {"corpus": corpus}}
+    return run("encode", "codes", corpus, options, identity, known, hashed, encoder["model"], pretrained, encoder)
+
+
+def to_codes(table: pa.Table, model_uri: str, fingerprint: str, keep_features: bool) -> pa.Table:
+    """A table of features as one of codes."""
+    return codes.encode_table(table, codes.method_of(model_uri, fingerprint), model_uri, keep_features)
+
+
+def encode_features(options: Encode, model_uri: str, facts: Mapping[str, Any], known: dict[str, Any]) -> dict[str, Any]:
+    """From stored features."""
+    features = open_features(places.normalise(str(options.features)), ())
+    image, text = (getattr(features, f"{name}_length") or facts[f"{name}_length"] for name in ("image", "text"))
+    require_lengths(dict(facts), image, text, str(options.features))
+    uri = features.tables.uri
+    identity = {"kind": "codes", "fingerprint": facts["fingerprint"], "keep_features": options.keep_features}
+    identity |= {"features": uri, "rows_per_unit": options.rows_per_unit or "default"}
+    log = open_log(options.out, "codes", identity, options.overwrite)
+    plan, is_new = planned(log, features, options, identity)
+    done = log.done()
+    if not is_new and (tables.read_manifest(log.uri) or {}).get("run") == log.run:
+        Progress("encode").say(f"nothing is left to do: {log.uri} is complete")
+        return summary(log, done, 0.0)
+    writing.begin(writing.Claim(log.uri, log.run))
+    known |= {"classes": list(features.classes), "made_from": {"features": uri}}
+    with cluster.connected():
+        return work_through(log, plan, done, options, model_uri, known)
+
+
+def planned(log: UnitLog, features: FeatureSet, options: Encode, identity: dict[str, Any]) -> tuple[CodePlan, bool]:
+    """The plan of a run, and whether anything of it is new."""
+    now = tables.file_versions(features.tables)
+    plans = [codes.plan_from_json(plan) for plan in log.plans()]
+    new = codes.compare(codes.joined(plans), now, features.tables.uri) if plans else list(now)
+    if plans and not new:
+        return codes.joined(plans), False
+    if plans and not options.extend:
+        remedy = "Give --extend to add them to what is done"
+        raise Mismatch(f"going on with {options.features}", f"{len(new)} new files since the run was begun", remedy)
+    wanted = set(new)
+    groups = [group for group in tables.row_groups(features.tables) if group[0] in wanted]
+    first = 1 + plans[-1].units[-1].number if plans else 0
+    units = codes.plan_codes(groups, options.rows_per_unit or codes.ROWS_PER_UNIT, first)
+    if not units and not plans:
+        raise BadInput(f"features at {options.features}", "no rows", "Name features that hold pairs")
+    made = CodePlan(identity, {name: now[name] for name in new}, tuple(units))
+    log.add_plan(len(plans), made.as_json())
+    return codes.joined([*plans, made]), True
+
+
+def work_through(
+    log: UnitLog,
+    plan: CodePlan,
+    done: Mapping[int, Any],
+    options: Encode,
+    model_uri: str,
+    known: dict[str, Any],
+) -> dict[str, Any]:
+    """Everything that is left, then the published codes."""
+    left = [unit for unit in plan.units if unit.number not in done]
+    workers = max(1, min(len(left), cluster.cores()))
+    stages = [Stage(name, workers) for name in ("read", "encode", "write")]  # one after the other in the same task
+    method = functools.partial(codes.method_of, model_uri, known["model_fingerprint"])
+    task = functools.partial(encode_alone, method=method, log=log, keep=options.keep_features)
+    with Observer("encode", log, stages, plan.pairs, done, 0.0, plan.identity, options.events) as seen:
+        seen.progress.say(f"{plan.pairs:,} pairs, {len(left):,} of {len(plan.units):,} units to do")
+        seen.follow(each_unit(left, task))
+        log.finish(list(seen.done.values()), known)
+        last = seen.finish()
+        seen.progress.finish(sum(unit.rows for unit in seen.done.values()), log.uri)
+        return summary(log, seen.done, last.elapsed_s, last, seen.report)
+
+
+def encode_alone(unit: CodeUnit, method: Callable[[], Method], log: UnitLog, keep: bool) -> tuple[UnitFacts, UnitDone]:
+    """One unit, in a task: on one thread, since as many tasks as cores run beside each other."""
+    torch.set_num_threads(1)
+    return codes.encode_unit(unit, method, log, keep)

@@ -1,252 +1,249 @@
-"""Extraction on Ray Data: units are read, decoded and tokenised by tasks, embedded by actors that hold the model,
-and written by tasks, one part file per unit. The driver sees counts only.
+"""Extraction on Ray Data: read, prepare, embed, write. Tasks read, decode and tokenise while actors hold the model;
+each unit is committed by the task that wrote it, and the driver sees counts only.
 """
 
 from __future__ import annotations
 
 import functools
-import hashlib
-import itertools
-import json
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
-import ray
 import torch
-from ray.data import ActorPoolStrategy, Dataset, TaskPoolStrategy
 
-from xhash_ray.corpus.pairs import Pair, Reject
-from xhash_ray.corpus.sources import Source, open_corpus
-from xhash_ray.corpus.units import Unit
-from xhash_ray.errors import BadInput, XhashError
-from xhash_ray.features.batches import embed, prepare
-from xhash_ray.features.clip import ClipEncoder, EncoderFacts, Preprocessor
-from xhash_ray.options import Extract
+from xhash_ray.corpus.patterns import absolute
+from xhash_ray.corpus.sources import Part, Source
+from xhash_ray.errors import BadInput, Mismatch
+from xhash_ray.features.checkpoints import DIGEST_KEY
+from xhash_ray.features.clip import ClipEncoder, EncoderFacts
+from xhash_ray.features.embedding import Embedder
+from xhash_ray.options import CorpusWork, Encode, Extract
+from xhash_ray.pipeline import extracting, surveying
+from xhash_ray.pipeline.committing import Embedded, write_unit
+from xhash_ray.pipeline.extracting import Ready, Recipe
+from xhash_ray.pipeline.loading import Loaded, load, part_tasks
+from xhash_ray.pipeline.observing import Observer
+from xhash_ray.pipeline.plan import Plan, from_json, joined, rows_for
+from xhash_ray.pipeline.processes import decoder_for, tokens_for
+from xhash_ray.pipeline.starting import (
+    Start,
+    check_rows,
+    corpus_identity,
+    duplicates_of,
+    modalities_of,
+    open_run,
+)
+from xhash_ray.pipeline.summing import summary
+from xhash_ray.pipeline.watching import Stage
 from xhash_ray.progress import Progress
-from xhash_ray.runtime import cluster
-from xhash_ray.runtime.corpus import CorpusFacts, survey
-from xhash_ray.storage import tables, writing
-from xhash_ray.storage import uri as places
-from xhash_ray.storage.features import from_matrix
+from xhash_ray.runtime import attempts, cluster
+from xhash_ray.runtime.units import Step, each_unit, flow
+from xhash_ray.storage import writing
+from xhash_ray.storage.unit_log import UnitLog
 
-MAX_CPU_ACTORS = 4
+IO_CPUS = 0.1  # a task that reads or writes mostly waits for the store
+MODELS_PER_NODE = 4  # on CPUs: each is a copy in memory, and a few with several threads keep all cores busy
+MODEL_CPUS = 0.5  # logical: pools that held every CPU would starve each other, and the cores share themselves out
+Hashed = Callable[[pa.Table], pa.Table]
 
 
 def extract(options: Extract) -> dict[str, Any]:
-    """Turns a corpus into features.
+    """Turns a corpus into features; goes on where an earlier start of the same command ended.
 
     Returns:
-        `pairs`, `rejected`, `out`, `files`, `size_bytes`, `seconds`, `pairs_per_s`, `encoder`.
+        `out`, `pairs` (rows of the features), `rejected`, `rejected_by`, `input_pairs`, `done_before`, `files`,
+        `size_bytes`, `seconds`, `pairs_per_s`, `bottleneck`, `report`, `encoder`.
 
     Raises:
-        BadInput: for a corpus, model or option that cannot be used; before anything is computed.
-        XhashError: when more than `max_rejects` of the pairs are unusable.
+        BadInput: for a corpus, model or option that cannot be used, before anything is computed; when more than
+            `max_rejects` of the pairs are unusable.
+        Mismatch: when the folder holds another run's work, or the corpus has changed since this one was begun.
     """
-    claimed = writing.claim(options.out, "features", options.overwrite)
-    source = open_corpus(places.normalise(options.corpus), options.columns)
-    units = source.plan(options.rows_per_unit)
-    encoder = ClipEncoder(options.model, options.pretrained).facts
+    corpus = absolute(options.corpus)
+    identity = {"kind": "features", "model": options.model, "pretrained": options.pretrained}
+    identity |= corpus_identity(options, corpus, options.rows_per_unit)
+    facts = {"kind": "features", "made_from": {"corpus": corpus}}
+    return run("extract", "features", corpus, options, identity, facts, same, options.model, options.pretrained)
+
+
+def same(table: pa.Table) -> pa.Table:
+    """Features stay what they are."""
+    return table
+
+
+def run(
+    verb: str,
+    what: str,
+    corpus: str,
+    options: Extract | Encode,
+    identity: dict[str, Any],
+    facts: dict[str, Any],
+    hashed: Hashed,
+    model: str,
+    pretrained: str,
+    stored: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The whole way of a corpus: `extract`, or straight to codes.
+
+    Args:
+        verb: For people.
+        what: What is written: "features", "codes".
+        corpus: URI of the corpus.
+        options: Of the verb.
+        identity: What decides the result.
+        facts: For the manifest of the result.
+        hashed: What becomes of a table of features before it is written.
+        model: CLIP's architecture.
+        pretrained: Its weights.
+        stored: What is known of the encoder that must be used.
+    """
+    check_rows(options.rows_per_unit)
+    modalities = modalities_of(options)
+    start = open_run(what, corpus, options, identity, modalities)
+    progress = Progress(verb)
+    if start.is_finished:
+        progress.say(f"nothing is left to do: {start.log.uri} is complete")
+        return summary(start.log, start.done(), progress.seconds)
+    writing.begin(writing.Claim(start.log.uri, start.log.run))  # a place that cannot be written is noticed here
+    encoder = ClipEncoder(model, pretrained, stored=stored).facts
+    check_encoder(start, encoder)
     with cluster.connected():
-        facts = survey(source, units)
-        progress = Progress("extract", facts.pairs)
-        progress.say(f"{facts.pairs:,} pairs in {len(units)} units, {encoder.model} {encoder.weights_sha256[:12]}")
-        writing.begin(claimed)
-        written = list(watched(pipeline(source, units, encoder, facts, claimed, options), progress))
-    return finish(claimed, written, facts, encoder, options, progress)
+        plan = planned(start, options, identity, encoder, progress)
+        recipe = Recipe(encoder, modalities, options.captions, options.seed, options.dtype, plan.classes, plan.metadata)
+        facts |= {"encoder": encoder.as_json(), "classes": list(plan.classes), "modalities": list(modalities)}
+        return work_through(verb, start, plan, recipe, options, hashed, facts)
 
 
-def pipeline(
-    source: Source,
-    units: list[Unit],
-    encoder: EncoderFacts,
-    facts: CorpusFacts,
-    claimed: writing.Claim,
-    options: Extract,
-) -> Dataset:
-    """The stages as a lazy Ray Dataset whose rows describe written files."""
-    actors = min(options.actors or default_actors(), len(units))
-    on_gpu = cluster.gpus() > 0
-    dataset = ray.data.from_items([asdict(unit) for unit in units], override_num_blocks=len(units))
-    dataset = dataset.map_batches(
-        functools.partial(prepare_unit, source=source, encoder=encoder, facts=facts, options=options, claimed=claimed),
-        batch_size=1,
-        batch_format="pyarrow",
-        compute=TaskPoolStrategy(size=min(len(units), cluster.cores())),
+def check_encoder(start: Start, encoder: EncoderFacts) -> None:
+    """Raises Mismatch when a run was begun with other weights under the same name."""
+    for plan in start.log.plans():
+        before = plan.get("encoder", {}).get(DIGEST_KEY)
+        if before != encoder.weights_sha256:
+            found = f"the weights are {encoder.weights_sha256[:12]} now"
+            asked = f"going on with the weights {str(before)[:12]}, with which the run in {start.log.uri} was begun"
+            raise Mismatch(asked, found, "Put the old weights back, or give --overwrite to begin anew")
+
+
+def planned(
+    start: Start, options: CorpusWork, identity: dict[str, Any], encoder: EncoderFacts, progress: Progress
+) -> Plan:
+    """The plan of a run, made of a survey where there is none yet, or where the corpus has grown."""
+    if not start.new and start.before:
+        return start.before
+    images = encoder.image_shape if "image" in modalities_of(options) else None
+    rows = getattr(options, "rows_per_unit", None) or rows_for(images)
+    known = surveying.written_ids(start.log) if start.before else None
+    found = list(surveyed(start.source, start.new, progress))
+    plan = surveying.to_plan(
+        identity, start.source, start.new, found, rows, duplicates_of(options), start.before, known
     )
-    dataset = dataset.map_batches(
-        Embedder,
-        fn_constructor_args=(encoder, options, on_gpu, cluster.threads_for(actors)),
-        batch_size=None,
-        batch_format="pyarrow",
-        compute=ActorPoolStrategy(size=actors),
-        num_cpus=1,
-        num_gpus=1 if on_gpu else None,
-    )
-    return dataset.map_batches(
-        functools.partial(write_part, claimed=claimed),
-        batch_size=None,
-        batch_format="pyarrow",
-        compute=TaskPoolStrategy(size=1),
-    )
+    start.log.add_plan(start.plans, plan.as_json() | {"encoder": encoder.as_json()})
+    return joined([from_json(each) for each in start.log.plans()])
 
 
-def default_actors() -> int:
-    """One actor per GPU; without GPUs one per core, up to four."""
-    return cluster.gpus() or min(MAX_CPU_ACTORS, cluster.physical_cores())
+def surveyed(source: Source, parts: Sequence[Part], progress: Progress) -> Iterator[surveying.PartFacts]:
+    """Ids, labels and columns of all parts, read by tasks."""
+    for number, found in enumerate(each_unit(parts, functools.partial(surveying.survey_part, source=source)), 1):
+        progress.tell(f"surveyed {number:,} of {len(parts):,} parts")
+        yield found
 
 
-@functools.lru_cache(maxsize=2)
-def preprocessor_for(facts_json: str) -> Preprocessor:
-    """A process' preprocessor: its tokenizer takes a while to build, tasks are many."""
-    return Preprocessor(EncoderFacts(**json.loads(facts_json)))
+@dataclass(frozen=True)
+class Pools:
+    """Processes of each stage, and threads of each that holds the model."""
+
+    read: int
+    prepare: int
+    embed: int
+    write: int
+    threads: int
+    gpus: float
+
+    def stages(self) -> list[Stage]:
+        """For the watch."""
+        return [Stage(name, getattr(self, name)) for name in ("read", "prepare", "embed", "write")]
 
 
-def prepare_unit(
-    batch: pa.Table, source: Source, encoder: EncoderFacts, facts: CorpusFacts, options: Extract, claimed: writing.Claim
-) -> pa.Table:
-    """Reads one unit and makes its pairs ready for the model; unusable rows go to the unit's reject file."""
-    unit = Unit(**batch.to_pylist()[0])
-    rows = list(source.read(unit))
-    pairs = [row for row in rows if isinstance(row, Pair)]
-    rejects = [row for row in rows if isinstance(row, Reject)]
-    texts = [pair.texts[:1] if options.captions == "first" else pair.texts for pair in pairs]
-    ready = prepare([pair.image for pair in pairs], texts, preprocessor_for(json.dumps(encoder.as_json())))
-    rejects += [Reject(pairs[i].id, unit.source, why) for i, why in sorted(ready.errors.items())]
-    if rejects:
-        place = places.join(claimed.rejects, f"unit-{unit.number:06d}.parquet")
-        tables.write_table(place, pa.Table.from_pylist([asdict(reject) for reject in rejects]))
-    bounds = np.cumsum([0, *ready.captions])
-    tokens = [ready.tokens[start:stop].tobytes() for start, stop in itertools.pairwise(bounds)]
-    return pa.table(
-        {
-            "unit": pa.array([unit.number] * len(ready.kept), pa.int64()),
-            "pixels": pa.array([image.tobytes() for image in ready.pixels], pa.large_binary()),
-            "tokens": pa.array(tokens, pa.large_binary()),
-            **pair_columns([pairs[i] for i in ready.kept], facts),
-        }
-    )
+def pools_for(options: CorpusWork, units: int) -> Pools:
+    """Sizes of the pools, by what the cluster has and how much there is to do."""
+    cores, gpus = cluster.cores(), cluster.gpus()
+    on_gpu = gpus > 0 and options.gpus_per_actor > 0
+    nodes = cluster.nodes()
+    most = int(gpus / options.gpus_per_actor) if on_gpu else min(cores, MODELS_PER_NODE * nodes)
+    embed = max(1, min(options.actors or most, units))
+    prepare = max(1, min(cores, units))
+    io = max(1, min(units, 2 + cores // 4))
+    return Pools(io, prepare, embed, io, cluster.threads_for(-(-embed // nodes)), options.gpus_per_actor if on_gpu else 0.0)
 
 
-def pair_columns(pairs: list[Pair], facts: CorpusFacts) -> dict[str, pa.Array]:
-    """What travels along with the features: id, labels as numbers, the first caption, metadata."""
-    columns = {"id": pa.array([pair.id for pair in pairs], pa.string())}
-    if facts.classes:
-        number = {name: i for i, name in enumerate(facts.classes)}
-        labels = [[number[name] for name in pair.labels] for pair in pairs]
-        columns["labels"] = pa.array(labels, pa.list_(pa.int32()))
-    columns["caption"] = pa.array([pair.texts[0] for pair in pairs], pa.string())
-    for entry in facts.metadata:
-        if entry.name not in {"id", "image", "text", "labels", "caption", "unit", "pixels", "tokens"}:
-            columns[entry.name] = metadata_column([pair.metadata.get(entry.name) for pair in pairs], entry.type)
-    return columns
+def work_through(
+    verb: str,
+    start: Start,
+    plan: Plan,
+    recipe: Recipe,
+    options: Extract | Encode,
+    hashed: Hashed,
+    facts: dict[str, Any],
+) -> dict[str, Any]:
+    """Everything that is left, then the published result."""
+    log, done = start.log, start.done()
+    tasks = part_tasks(plan, set(done))
+    pools = pools_for(options, sum(len(task.units) for task in tasks))
+    made_by = {**plan.identity, "encoder": {DIGEST_KEY: recipe.encoder.weights_sha256}}
+    with Observer(verb, log, pools.stages(), plan.pairs, done, options.max_rejects, made_by, options.events) as seen:
+        left = sum(len(task.units) for task in tasks)
+        seen.progress.say(f"{plan.pairs:,} pairs, {left:,} of {len(plan.units):,} units to do")
+        if tasks:
+            seen.follow(flow(tasks, steps(start.source, recipe, options, hashed, log, pools)))
+        if not any(unit.part for unit in seen.done.values()):
+            raise BadInput(f"{verb} {options.out}", "no pair is usable", f"See {log.uri}/{writing.REJECTS}")
+        log.finish(list(seen.done.values()), {**facts, "rejected": seen.kinds.total()})
+        last = seen.finish()
+        seen.progress.finish(sum(unit.rows for unit in seen.done.values()), log.uri)
+        return summary(log, seen.done, last.elapsed_s, last, seen.report)
 
 
-def metadata_column(values: list[Any], kind: pa.DataType) -> pa.Array:
-    """Loose values as a column of the type that the survey found; where that is text, whatever they are as text."""
-    if pa.types.is_string(kind):
-        return pa.array([None if value is None else str(value) for value in values], kind)
-    return pa.array(values, kind)
+def steps(
+    source: Source, recipe: Recipe, options: CorpusWork, hashed: Hashed, log: UnitLog, pools: Pools
+) -> list[Step]:
+    """The stages as Ray Data runs them."""
+    held = functools.partial(Embedding, recipe, options, pools.threads, pools.gpus > 0, hashed, attempts.counter())
+    return [
+        Step(functools.partial(load, source=source), pools.read, IO_CPUS),
+        Step(
+            functools.partial(prepared, recipe=recipe, timeout_s=options.decoder_timeout_s),
+            pools.prepare,
+            1.0 if pools.gpus else MODEL_CPUS,
+        ),
+        Step(held, pools.embed, MODEL_CPUS, pools.gpus, held=True),
+        Step(functools.partial(write_unit, log=log), pools.write, IO_CPUS * 1.5),
+    ]
 
 
-class Embedder:
+def prepared(loaded: Loaded, recipe: Recipe, timeout_s: float) -> list[Ready]:
+    """One unit, decoded in this task by the process that it keeps for that."""
+    decoder = decoder_for(recipe.encoder, timeout_s)
+    return [extracting.make_ready(loaded, recipe, decoder, tokens_for(recipe.encoder))]
+
+
+class Embedding:
     """The actor that holds the model."""
 
-    def __init__(self, facts: EncoderFacts, options: Extract, on_gpu: bool, threads: int) -> None:
+    def __init__(
+        self, recipe: Recipe, options: CorpusWork, threads: int, on_gpu: bool, hashed: Hashed, tries: Any
+    ) -> None:
         torch.set_num_threads(threads)
+        facts = recipe.encoder
         device = "cuda" if on_gpu else "cpu"
-        stored = facts.as_json()
-        self.encoder = ClipEncoder(facts.model, facts.pretrained, device, options.precision, stored)
-        self.shape, self.options = facts.image_shape, options
-
-    def __call__(self, table: pa.Table) -> pa.Table:
-        """Replaces pixels and tokens by features."""
-        kept = table.drop_columns(["pixels", "tokens"])
-        if table.num_rows == 0:
-            return kept
-        pixels = np.frombuffer(b"".join(table["pixels"].to_pylist()), np.uint8).reshape(-1, *self.shape)
-        captions = [np.frombuffer(each, np.int32) for each in table["tokens"].to_pylist()]
-        context = self.encoder.context_length
-        tokens = np.concatenate(captions).reshape(-1, context)
-        counts = [len(each) // context for each in captions]
-        image, text = embed(pixels.copy(), tokens, counts, self.encoder, self.options.batch_size)
-        dtype = np.dtype(self.options.dtype)
-        kept = kept.append_column("image", from_matrix(image.astype(dtype)))
-        return kept.append_column("text", from_matrix(text.astype(dtype)))
-
-
-def write_part(table: pa.Table, claimed: writing.Claim) -> pa.Table:
-    """Writes a block of features; its rows name the unit they came from."""
-    if table.num_rows == 0:
-        return pa.Table.from_pylist([])
-    unit = table["unit"][0].as_py()
-    names = ["id", "image", "text"]
-    names += [name for name in table.column_names if name not in {*names, "unit"}]
-    first = hashlib.sha256(table["id"][0].as_py().encode()).hexdigest()[:8]  # a unit may arrive in several blocks
-    facts = tables.write_table(claimed.part(unit, f"-{first}"), table.select(names))
-    return pa.Table.from_pylist([vars(facts)])
-
-
-def watched(dataset: Dataset, progress: Progress) -> Iterator[tables.FileFacts]:
-    """Runs a pipeline and yields its written files as they are finished."""
-    for row in dataset.iter_rows():
-        entry = tables.FileFacts(**row)
-        progress.add(entry.rows)
-        yield entry
-
-
-def collect_rejects(folder: str) -> list[dict[str, Any]]:
-    """All rejects of a run, from the files its units left."""
-    if not places.exists(folder):
-        return []
-    filesystem, path = places.arrow_filesystem(folder)
-    return pq.read_table(path, filesystem=filesystem).to_pylist()
-
-
-def finish(
-    claimed: writing.Claim,
-    written: list[tables.FileFacts],
-    facts: CorpusFacts,
-    encoder: EncoderFacts,
-    options: Extract,
-    progress: Progress,
-) -> dict[str, Any]:
-    """Checks that every pair is accounted for, commits, and sums up."""
-    rejects = collect_rejects(claimed.rejects)
-    pairs = sum(entry.rows for entry in written)
-    if pairs == 0 or len(rejects) > options.max_rejects * (pairs + len(rejects)):
-        first = f"{rejects[0]['source']}, id '{rejects[0]['id']}': {rejects[0]['reason']}" if rejects else "no rows"
-        found = f"{len(rejects):,} of {pairs + len(rejects):,} pairs are unusable; the first: {first}"
-        raise BadInput(
-            f"extracting {options.corpus}",
-            found,
-            f"See {claimed.rejects}; raise --max-rejects",
+        encoder = ClipEncoder(
+            facts.model, facts.pretrained, device, options.precision, facts.as_json(), compile=options.compile
         )
-    if pairs + len(rejects) < facts.pairs:
-        found = f"{pairs:,} written, {len(rejects):,} rejected"
-        raise XhashError(f"extracting {facts.pairs:,} pairs", found, "Run again; if it repeats, report it")
-    files = sorted(written, key=lambda entry: entry.name)
-    writing.commit(
-        claimed.uri,
-        files,
-        {
-            "kind": "features",
-            "encoder": encoder.as_json(),
-            "classes": facts.classes,
-            "rejected": len(rejects),
-        },
-    )
-    progress.finish(pairs, claimed.uri)
-    return {
-        "out": claimed.uri,
-        "pairs": pairs,
-        "rejected": len(rejects),
-        "files": len(files),
-        "size_bytes": sum(entry.size_bytes for entry in files),
-        "seconds": round(progress.seconds, 2),
-        "pairs_per_s": round(pairs / progress.seconds, 1),
-        "encoder": {"model": encoder.model, "weights_sha256": encoder.weights_sha256},
-    }
+        self.recipe, self.hashed, self.tries = recipe, hashed, tries
+        self.encoder, self.batch_size = encoder, options.batch_size
+
+    def __call__(self, ready: Ready) -> list[Embedded]:
+        """One unit; with smaller batches where it has died of too large ones."""
+        with attempts.attempt(self.tries, ready.loaded.unit.number) as halvings:
+            embedder = Embedder(self.encoder, max(1, self.batch_size >> halvings))
+            return [extracting.embed_unit(ready, self.recipe, embedder, self.hashed)]

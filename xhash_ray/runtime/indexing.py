@@ -112,7 +112,7 @@ def plan(options: IndexBuild, out: str, since: int, codes: CodeSet) -> tuple[Bui
     shard_of([], options.shards)
     cuts = plans.plan_cuts(tables.row_groups(codes.tables), plans.CUT_ROWS)
     parts = plans.parts_of(codes.tables.total_rows, options.shards, plans.SEGMENT_ROWS)
-    decides = {"files": tables.versions(codes.tables), "shards": options.shards, "parts": parts, "since": since}
+    decides = {"files": tables.file_versions(codes.tables), "shards": options.shards, "parts": parts, "since": since}
     decides |= {"where": options.where, "out": out, "cuts": [(cut.sources, cut.rows) for cut in cuts]}
     build = Build(out, plans.run_of(decides), since, options.shards, parts, parse_where(options.where))
     return build, cuts
