@@ -42,9 +42,11 @@ from xhash_ray.runtime.units import Step, each_unit, flow
 from xhash_ray.storage import writing
 from xhash_ray.storage.unit_log import UnitLog
 
-IO_CPUS = 0.1  # a task that reads or writes mostly waits for the store
+# Logical CPUs. Ray Data fuses neighbours that ask for the same, and then nothing overlaps: no two are alike.
+READ_CPUS, WRITE_CPUS = 0.1, 0.15  # they mostly wait for the store
+PREPARE_CPUS, PREPARE_CPUS_BESIDE_GPU = 0.5, 1.0
 MODELS_PER_NODE = 4  # on CPUs: each is a copy in memory, and a few with several threads keep all cores busy
-MODEL_CPUS = 0.5  # logical: pools that held every CPU would starve each other, and the cores share themselves out
+MODEL_CPUS = 0.45  # pools that held every CPU would starve each other; the system shares out the cores
 Hashed = Callable[[pa.Table], pa.Table]
 
 
@@ -210,14 +212,14 @@ def steps(
     """The stages as Ray Data runs them."""
     held = functools.partial(Embedding, recipe, options, pools.threads, pools.gpus > 0, hashed, attempts.counter())
     return [
-        Step(functools.partial(load, source=source), pools.read, IO_CPUS),
+        Step(functools.partial(load, source=source), pools.read, READ_CPUS),
         Step(
             functools.partial(prepared, recipe=recipe, timeout_s=options.decoder_timeout_s),
             pools.prepare,
-            1.0 if pools.gpus else MODEL_CPUS,
+            PREPARE_CPUS_BESIDE_GPU if pools.gpus else PREPARE_CPUS,
         ),
         Step(held, pools.embed, MODEL_CPUS, pools.gpus, held=True),
-        Step(functools.partial(write_unit, log=log), pools.write, IO_CPUS * 1.5),
+        Step(functools.partial(write_unit, log=log), pools.write, WRITE_CPUS),
     ]
 
 
