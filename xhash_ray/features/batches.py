@@ -2,57 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from xhash_ray.features.clip import ClipEncoder, Preprocessor, mean_per_owner
+from xhash_ray.features.decoding import Decoder
+from xhash_ray.features.embedding import Embedder, Encoder
+from xhash_ray.features.faults import Fault
+
+Tokenizer = Callable[[Sequence[str]], np.ndarray]
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Pairs ready for the model.
+    """Pairs, images or texts ready for the model.
 
     Attributes:
-        kept: Positions of the pairs that could be prepared, ascending.
-        pixels: uint8 [kept, 3, height, width].
-        tokens: int32 [captions, context length], captions of a pair in a row.
-        captions: How many captions each kept pair has.
+        kept: Positions of those that could be prepared, ascending.
+        pixels: uint8 [kept, 3, height, width]; None when there are no images.
+        tokens: int32 [captions, context length], captions of a pair in a row; None when there are no texts.
+        counts: How many captions each kept pair has; [] when there are no texts.
         errors: Why the others could not, by position.
     """
 
     kept: list[int]
-    pixels: np.ndarray
-    tokens: np.ndarray
-    captions: list[int]
-    errors: dict[int, str]
+    pixels: np.ndarray | None
+    tokens: np.ndarray | None
+    counts: list[int]
+    errors: dict[int, Fault]
 
 
-def prepare(images: Sequence[bytes], texts: Sequence[Sequence[str]], preprocessor: Preprocessor) -> Prepared:
-    """Decodes, resizes and tokenises; one bad image costs only itself."""
-    decoded: dict[int, np.ndarray] = {}
-    errors: dict[int, str] = {}
-    for position, content in enumerate(images):
-        try:
-            decoded[position] = preprocessor.image(content)
-        except ValueError as error:
-            errors[position] = str(error)
-    kept = sorted(decoded)
-    if not kept:
-        return Prepared([], np.empty((0, 3, 0, 0), np.uint8), np.empty((0, 0), np.int32), [], errors)
-    captions = [text for position in kept for text in texts[position]]
-    pixels = np.stack([decoded[position] for position in kept])
-    return Prepared(kept, pixels, preprocessor.tokens(captions), [len(texts[p]) for p in kept], errors)
+def prepare(
+    images: Sequence[bytes], captions: Sequence[Sequence[str]], decoder: Decoder | None, tokenizer: Tokenizer | None
+) -> Prepared:
+    """Decodes and tokenises at the same time; one bad image costs only itself.
+
+    Args:
+        images: Encoded, b"" where one is missing; [] for texts alone.
+        captions: Of each pair, at least one; [] for images alone.
+        decoder: Of the images; None is allowed where there are none.
+        tokenizer: `tokens.Tokens`, likewise.
+
+    Raises:
+        ValueError: for other numbers of images than of texts, where both are given, and for a lacking decoder or
+            tokenizer.
+        XhashError: when no decoder can be started.
+    """
+    if images and captions and len(images) != len(captions):
+        raise ValueError(f"{len(images)} images and {len(captions)} texts")
+    if (images and decoder is None) or (captions and tokenizer is None):
+        raise ValueError("images without a decoder, or captions without a tokenizer")
+    decoding = decoder.begin(images) if images and decoder else None
+    counts = [len(each) for each in captions]
+    tokens = tokenizer([text for each in captions for text in each]) if captions and tokenizer else None
+    if decoding is None:
+        return Prepared(list(range(len(captions))), None, tokens, counts, {})
+    decoded = decoding.finish()
+    if tokens is not None and decoded.errors:
+        tokens = tokens[np.repeat([i not in decoded.errors for i in range(len(counts))], counts)]
+        counts = [counts[i] for i in decoded.kept]
+    return Prepared(decoded.kept, decoded.pixels, tokens, counts, decoded.errors)
 
 
 def embed(
-    pixels: np.ndarray, tokens: np.ndarray, captions: Sequence[int], encoder: ClipEncoder, batch_size: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Features of prepared pairs, in batches: float32 [n, d] of images and of texts, rows of length 1.
-
-    Several captions of a pair give the normalised mean of their features.
-    """
-    image = [encoder.image_features(pixels[i : i + batch_size]) for i in range(0, len(pixels), batch_size)]
-    text = [encoder.text_features(tokens[i : i + batch_size]) for i in range(0, len(tokens), batch_size)]
-    return np.concatenate(image), mean_per_owner(np.concatenate(text), captions)
+    pixels: np.ndarray | None,
+    tokens: np.ndarray | None,
+    counts: Sequence[int],
+    encoder: Encoder,
+    batch_size: int,
+    mean: bool = True,
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Features of prepared pairs, by an `Embedder` for this once; see there."""
+    return Embedder(encoder, batch_size).embed(pixels, tokens, counts, mean)

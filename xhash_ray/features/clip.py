@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import open_clip
 import torch
-from open_clip.transform import PreprocessCfg, image_transform_v2
 from torch.nn.functional import normalize
 
 from xhash_ray.errors import BadInput
@@ -24,7 +23,10 @@ from xhash_ray.features.checkpoints import (
     resolve_weights,
     weights_digest,
 )
-from xhash_ray.storage.pictures import open_picture
+from xhash_ray.features.decoding import planes
+from xhash_ray.features.faults import fault_of, unfit
+from xhash_ray.features.framing import Framing, decode_one
+from xhash_ray.features.tokens import Tokens
 
 
 @dataclass(frozen=True)
@@ -68,9 +70,8 @@ class Preprocessor:
 
     def __init__(self, facts: EncoderFacts) -> None:
         name = resolve_architecture(facts.model, facts.architecture)
-        steps = image_transform_v2(PreprocessCfg(**facts.preprocessing), is_train=False).transforms
-        self.to_rgb = steps[:-2]  # resize, crop, RGB; the last two make floats and normalise, see ClipEncoder
-        self.tokenizer = open_clip.get_tokenizer(name)
+        self.framing = Framing(facts.preprocessing)
+        self.tokenizer = Tokens(open_clip.get_tokenizer(name))
 
     def image(self, content: bytes) -> np.ndarray:
         """One encoded image as uint8 [3, height, width], resized and cropped as the model wants it.
@@ -78,18 +79,18 @@ class Preprocessor:
         Raises:
             ValueError: when it cannot be decoded, or is larger than PIXEL_LIMIT.
         """
+        fault = unfit(content)
         try:
-            with open_picture(content) as image:
-                for step in self.to_rgb:
-                    image = step(image)
-                return np.asarray(image).transpose(2, 0, 1)
+            if fault is None:
+                return planes(decode_one(content, self.framing), self.framing)
         except Exception as error:  # Pillow's readers let through whatever their formats run into
-            said = str(error) or type(error).__name__
-            raise ValueError(said if said.startswith("image of") else f"image cannot be decoded: {said}") from None
+            fault = fault_of(error, content)
+        known = fault.reason.startswith("image of")
+        raise ValueError(fault.reason if known else f"image cannot be decoded: {fault.reason}")
 
     def tokens(self, texts: Sequence[str]) -> np.ndarray:
         """Captions as int32 [n, context length]; longer ones are cut, as open_clip does."""
-        return np.asarray(self.tokenizer(list(texts)).numpy(), dtype=np.int32)
+        return self.tokenizer(texts)
 
 
 class ClipEncoder:
@@ -101,6 +102,11 @@ class ClipEncoder:
         device: "cpu", "cuda", "cuda:1".
         precision: open_clip's: "fp32", "bf16", "fp16".
         stored: Facts that the weights must agree with, when the encoder is loaded to serve a stored model.
+        compile: Compiles the model for the shapes it is given, minutes for each that is new; results then differ in
+            the last digits. `Embedder` keeps batches of one size.
+
+    Attributes:
+        fixed_shapes: Whether batches of another size are dear.
 
     Raises:
         BadInput: for an unknown architecture or unusable weights.
@@ -114,6 +120,7 @@ class ClipEncoder:
         device: str = "cpu",
         precision: str = "fp32",
         stored: dict[str, Any] | None = None,
+        compile: bool = False,
     ) -> None:
         name = resolve_architecture(model, (stored or {}).get("architecture"))
         self.model: Any = load_model(name, pretrained, precision, device)
@@ -129,6 +136,11 @@ class ClipEncoder:
             preprocessing,
             open_clip.get_model_config(name) or {},
         )
+        self.fixed_shapes = compile
+        encode: list[Any] = [self.model.encode_image, self.model.encode_text]
+        if compile:
+            encode = [torch.compile(each, dynamic=False) for each in encode]
+        self.encode_image, self.encode_text = encode
         self.mean = self.column(preprocessing["mean"])
         self.std = self.column(preprocessing["std"])
 
@@ -141,17 +153,24 @@ class ClipEncoder:
         """Three channel values as a [3, 1, 1] tensor."""
         return torch.tensor(values, device=self.device).reshape(3, 1, 1)
 
+    def moved(self, values: np.ndarray) -> torch.Tensor:
+        """An array on the device; to a GPU from pinned memory, so that nobody waits for the copy."""
+        tensor = torch.from_numpy(values)
+        if self.device.type != "cuda":
+            return tensor.to(self.device)
+        return tensor.pin_memory().to(self.device, non_blocking=True)
+
     @torch.inference_mode()
     def image_features(self, pixels: np.ndarray) -> np.ndarray:
         """uint8 [n, 3, height, width] from `Preprocessor.image` -> float32 [n, d], rows of length 1."""
-        floats = torch.from_numpy(pixels).to(self.device).float().div(255)
-        features = self.model.encode_image(((floats - self.mean) / self.std).to(self.dtype or torch.float32))
+        floats = self.moved(pixels).float().div(255)
+        features = self.encode_image(((floats - self.mean) / self.std).to(self.dtype or torch.float32))
         return np.asarray(normalize(features.float(), dim=-1).cpu().numpy())
 
     @torch.inference_mode()
     def text_features(self, tokens: np.ndarray) -> np.ndarray:
         """int [n, context length] from `Preprocessor.tokens` -> float32 [n, d], rows of length 1."""
-        features = self.model.encode_text(torch.from_numpy(tokens.astype(np.int64)).to(self.device))
+        features = self.encode_text(self.moved(tokens.astype(np.int64)))
         return np.asarray(normalize(features.float(), dim=-1).cpu().numpy())
 
 
@@ -174,11 +193,3 @@ def embedding_length(model: Any) -> int:
         context = getattr(model, "context_length", 77)
         tokens = torch.zeros((1, context), dtype=torch.long, device=next(model.parameters()).device)
         return int(model.encode_text(tokens).shape[-1])
-
-
-def mean_per_owner(features: np.ndarray, counts: Sequence[int]) -> np.ndarray:
-    """Averages several captions' features per pair and normalises: [sum(counts), d] -> [len(counts), d]."""
-    starts = np.cumsum([0, *counts[:-1]])
-    sums = np.add.reduceat(features, starts, axis=0)
-    lengths = np.linalg.norm(sums, axis=1, keepdims=True)
-    return np.asarray(sums / np.maximum(lengths, 1e-12), dtype=np.float32)
