@@ -5,9 +5,9 @@ import socket
 from pathlib import Path
 
 import pytest
-import s3fs
 
 from xhash_ray.errors import BadInput, Unreachable, XhashError
+from xhash_ray.storage import s3
 from xhash_ray.storage import uri as places
 
 
@@ -228,6 +228,16 @@ def test_the_s3_endpoint_comes_from_the_environment(monkeypatch):
     assert (filesystem.region, path) == ("eu-west-3", "bucket/some/key")
 
 
+def test_threads_share_one_filesystem_of_an_endpoint(monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    first, _ = places.arrow_filesystem("s3://bucket/a")
+    assert places.arrow_filesystem("s3://other/b")[0] is first
+    assert places.fsspec_filesystem("s3://bucket/a") is places.fsspec_filesystem("s3://other/b")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:8")
+    assert places.arrow_filesystem("s3://bucket/a")[0] is not first
+    assert places.fsspec_filesystem("s3://b").endpoint_url == "http://127.0.0.1:8"
+
+
 def test_a_store_that_accepts_and_never_answers_is_given_up(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         for name, value in {
@@ -236,10 +246,6 @@ def test_a_store_that_accepts_and_never_answers_is_given_up(monkeypatch):
             "AWS_SECRET_ACCESS_KEY": "test",
         }.items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setattr(places, "WRITE_PATIENCE_S", 1.0)
-        s3fs.S3FileSystem.clear_instance_cache()  # an instance keeps the endpoint it began with
-        try:
-            with pytest.raises(Unreachable, match="writing s3://xhash/name: no answer in 1 s"):
-                places.write_bytes("s3://xhash/name", b"content")
-        finally:
-            s3fs.S3FileSystem.clear_instance_cache()
+        monkeypatch.setattr(s3, "CALL_S", 1.0)
+        with pytest.raises(Unreachable, match="put_object of s3://xhash/name: no answer in 1 s"):
+            places.write_bytes("s3://xhash/name", b"content")

@@ -12,22 +12,18 @@ import json
 import os
 import tempfile
 import time
+import uuid
+import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import fsspec
-import fsspec.asyn
-import fsspec.exceptions
+import fsspec.core
 import pyarrow.fs
 
 from xhash_ray.errors import BadInput, Unreachable, XhashError
-
-# A server that accepts and never answers is given up after five minutes; s3fs tries each five times as often. By
-# default that takes 25.
-S3_PATIENCE = {"connect_timeout": 10, "read_timeout": 20, "retries": {"total_max_attempts": 3}}
-WRITE_PATIENCE_S = 300.0
-SLOWEST_WRITE = 2**20  # bytes per second
+from xhash_ray.storage.failures import is_of_storage, nothing_at, storage_error
 
 
 def scheme_of(uri: str) -> str:
@@ -64,72 +60,42 @@ def name_of(uri: str) -> str:
 
 
 def arrow_filesystem(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
-    """pyarrow's filesystem for a URI, and the path within it.
-
-    Source: pyarrow.fs.S3FileSystem; region and endpoint are passed explicitly because looking them up from
-    instance metadata costs seconds where there is none.
-    """
+    """pyarrow's filesystem for a URI, and the path within it."""
     scheme = scheme_of(uri)
     if scheme == "file":
         return pyarrow.fs.LocalFileSystem(), normalise(uri)
     if scheme == "s3":
-        return s3_arrow_filesystem(), uri.removeprefix("s3://").rstrip("/")
-    handler = pyarrow.fs.FSSpecHandler(fsspec_filesystem(uri))
-    return pyarrow.fs.PyFileSystem(handler), uri.split("://", 1)[1].rstrip("/")
+        from xhash_ray.storage import s3  # half a second, for those alone who use it
 
-
-def s3_arrow_filesystem() -> pyarrow.fs.S3FileSystem:
-    """pyarrow's S3 with the endpoint and region of the environment."""
-    options: dict[str, Any] = {"region": os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")}
-    endpoint = os.environ.get("AWS_ENDPOINT_URL")
-    if endpoint:
-        scheme, _, host = endpoint.partition("://")
-        options |= {"endpoint_override": host.rstrip("/"), "scheme": scheme}
-        options["region"] = options["region"] or "us-east-1"
-    return pyarrow.fs.S3FileSystem(**{name: value for name, value in options.items() if value})
+        return s3.arrow_filesystem(), uri.removeprefix("s3://").rstrip("/")
+    filesystem, path = fsspec_place(uri)
+    return pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(filesystem)), path
 
 
 def fsspec_filesystem(uri: str) -> fsspec.AbstractFileSystem:
-    """fsspec's filesystem for a URI, without a listing cache: pyarrow writes behind its back."""
+    """fsspec's filesystem for a URI."""
     scheme = scheme_of(uri)
+    if scheme == "s3":
+        from xhash_ray.storage import s3
+
+        return s3.PatientS3(**s3.client_options())
     try:
-        if scheme == "s3":
-            return fsspec.filesystem("s3", use_listings_cache=False, config_kwargs=S3_PATIENCE)
         return fsspec.filesystem(scheme)
     except (ValueError, ImportError) as error:
         raise BadInput(f"reading {uri}", str(error), "Use a path, s3://, or install that fsspec scheme") from None
 
 
 @contextlib.contextmanager
-def said_clearly(uri: str) -> Iterator[None]:
-    """Turns what file systems raise about a place into one line that names it."""
+def said_clearly(uri: str, doing: str = "opening") -> Iterator[None]:
+    """Turns what file systems raise about a place into one line that names it (storage/failures.py)."""
     try:
         yield
     except XhashError:
         raise
-    except (FileNotFoundError, NotADirectoryError):
-        raise BadInput(f"reading {uri}", "no such file, folder or bucket", "Check the name") from None
-    except PermissionError:
-        raise BadInput(f"opening {uri}", "permission denied", "Check credentials and bucket policy") from None
     except Exception as error:
-        if not isinstance(error, OSError) and not is_from_client(error):
+        if not is_of_storage(error):
             raise
-        raise storage_error(uri, error) from None
-
-
-def is_from_client(error: Exception) -> bool:
-    """Whether an object store's client library raised it (they do not derive from OSError)."""
-    return type(error).__module__.split(".")[0] in {"botocore", "aiobotocore", "aiohttp"}
-
-
-def storage_error(uri: str, error: Exception) -> XhashError:
-    """An OSError of a file system as the error of this project that fits it."""
-    text = " ".join(str(error).split())[:300]
-    if any(word in text for word in ("ACCESS_DENIED", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken")):
-        return BadInput(f"opening {uri}", text, "Check credentials and bucket policy")
-    if any(word in text for word in ("NETWORK_CONNECTION", "Could not connect", "timed out", "resolve host")):
-        return Unreachable(f"opening {uri}", text, "Check AWS_ENDPOINT_URL and the network")
-    return XhashError(f"opening {uri}", text, "Check the name, the endpoint and free space")
+        raise storage_error(uri, error, doing) from None
 
 
 def exists(uri: str) -> bool:
@@ -150,7 +116,7 @@ def is_file(uri: str) -> bool:
 def delete(folder: str, names: Sequence[str]) -> None:
     """Deletes files and folders below a folder, the first name first; names that are not there are passed over."""
     filesystem, path = arrow_filesystem(folder)
-    with said_clearly(folder):
+    with said_clearly(folder, "deleting in"):
         for entry in filesystem.get_file_info([f"{path}/{name}" for name in names]):
             if entry.type == pyarrow.fs.FileType.Directory:
                 filesystem.delete_dir(entry.path)
@@ -170,13 +136,12 @@ def list_files(uri: str, suffixes: tuple[str, ...]) -> list[str]:
     with said_clearly(uri):
         info = filesystem.get_file_info(path)
         if info.type == pyarrow.fs.FileType.NotFound:
-            raise BadInput(f"reading {uri}", "no such file, folder or bucket", "Check the name")
+            raise nothing_at(uri)
         if info.type == pyarrow.fs.FileType.File:
             return [uri]
         found = filesystem.get_file_info(pyarrow.fs.FileSelector(path, recursive=True))
-    prefix = "" if is_local(uri) else f"{scheme_of(uri)}://"
     kept = [entry.path for entry in found if entry.is_file and is_data(entry.path[len(path) :], suffixes)]
-    return [prefix + name for name in sorted(kept)]
+    return [spelled(name, uri, path) for name in sorted(kept)]
 
 
 def files_older_than(folder: str, age_s: float) -> list[str]:
@@ -196,36 +161,64 @@ def is_data(relative_path: str, suffixes: tuple[str, ...]) -> bool:
 
 def read_bytes(uri: str) -> bytes:
     """A whole file or object."""
-    with said_clearly(uri):
-        return bytes(fsspec_filesystem(uri).cat_file(uri))
+    with said_clearly(uri, "reading"):
+        filesystem, path = fsspec_place(uri)
+        return bytes(filesystem.cat_file(path))
 
 
 def write_bytes(uri: str, content: bytes) -> None:
     """Writes a file or object in one step: a reader sees the old one or the new one, never half."""
-    with said_clearly(uri):
+    with said_clearly(uri, "writing"):
         if is_local(uri):
             write_local(Path(normalise(uri)), content)
         else:
-            write_remote(uri, content)
+            fsspec_filesystem(uri).pipe_file(uri, content)
 
 
-def create_bytes(uri: str, content: bytes) -> bool:
+def create_bytes(uri: str, content: bytes, writer: str | None = None) -> bool:
     """Writes a file or object in one step, but only where there is none: of several writers, one is told True.
 
-    Local: a hard link to a finished file. S3: a PUT on the condition that the key is new (If-None-Match).
+    Local: a hard link to a finished file. S3: a PUT on the condition that the key is new (If-None-Match). Where a
+    connection ends before the answer comes, the client tries again and is refused by what it wrote itself; so S3
+    objects carry their writer's name, which is looked up then. Contents would not do: two writers may write the same
+    (two roll-backs of an index in one second), and still only one of them may be told True.
+
+    Args:
+        uri: The place.
+        content: All of it.
+        writer: A name that no other writer has. Whoever tries again after Unreachable gives the same, and so learns
+            whether the first try was stored after all. By default every call has a name of its own.
+
+    Raises:
+        Unreachable: when it is open whether it was written.
     """
-    with said_clearly(uri):
+    with said_clearly(uri, "writing"):
         if is_local(uri):
             return create_local(Path(normalise(uri)), content)
+        if scheme_of(uri) == "s3":
+            return create_on_s3(uri, content, writer or uuid.uuid4().hex)
         try:
-            write_remote(uri, content, mode="create")
+            fsspec_filesystem(uri).pipe_file(uri, content, mode="create")
         except FileExistsError:
             return False
-        except Exception as error:
-            if refused_as_taken(error):
-                return False
-            raise
         return True
+
+
+def create_on_s3(uri: str, content: bytes, writer: str) -> bool:
+    """Creates an object that carries its writer's name; refused, it looks whose is there."""
+    from xhash_ray.storage import s3
+
+    filesystem = fsspec_filesystem(uri)
+    try:
+        filesystem.pipe_file(uri, content, mode="create", Metadata={s3.WRITER: writer})
+        return True
+    except Exception as error:
+        if not isinstance(error, FileExistsError) and not refused_as_taken(error):
+            raise
+    try:
+        return bool(filesystem.metadata(uri).get(s3.WRITER) == writer)
+    except FileNotFoundError:
+        raise Unreachable(f"writing {uri}", "another write of it is under way", "Run it again") from None
 
 
 def refused_as_taken(error: Exception) -> bool:
@@ -247,20 +240,6 @@ def create_local(path: Path, content: bytes) -> bool:
         except FileExistsError:
             return False
     return True
-
-
-def write_remote(uri: str, content: bytes, mode: str = "overwrite") -> None:
-    """Writes an object, or gives up: the S3 client waits for leave to send ("100 Continue") without any timeout."""
-    filesystem = fsspec_filesystem(uri)
-    if not filesystem.async_impl:
-        filesystem.pipe_file(uri, content, mode=mode)
-        return
-    patience_s = WRITE_PATIENCE_S + len(content) / SLOWEST_WRITE
-    try:
-        fsspec.asyn.sync(filesystem.loop, filesystem._pipe_file, uri, content, mode=mode, timeout=patience_s)
-    except fsspec.exceptions.FSTimeoutError:
-        found = f"no answer in {patience_s:.0f} s"
-        raise Unreachable(f"writing {uri}", found, "Check AWS_ENDPOINT_URL and the network") from None
 
 
 def write_local(path: Path, content: bytes) -> None:
@@ -300,3 +279,36 @@ def json_bytes(value: dict[str, Any]) -> bytes:
 def write_json(uri: str, value: dict[str, Any]) -> None:
     """Writes a JSON object in one step."""
     write_bytes(uri, json_bytes(value))
+
+
+def fsspec_place(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    """fsspec's filesystem for a URI and the path within it; chains such as zip://a.csv::s3://bucket/x.zip as well.
+
+    Raises:
+        BadInput: for a scheme that is not installed, or an archive that is none or not there.
+    """
+    if "::" not in uri and scheme_of(uri) in {"s3", "file"}:
+        filesystem = fsspec_filesystem(uri)
+        return filesystem, str(filesystem._strip_protocol(uri))
+    within = {}
+    if "::s3://" in uri:
+        from xhash_ray.storage import s3
+
+        within = {"s3": s3.client_options()}
+    try:
+        with said_clearly(uri):
+            filesystem, path = fsspec.core.url_to_fs(uri, **within)
+    except (ValueError, ImportError, zipfile.BadZipFile) as error:
+        raise BadInput(f"reading {uri}", str(error), "Use a path, s3://, or install that fsspec scheme") from None
+    return filesystem, str(path)
+
+
+def spelled(path: str, uri: str, uri_path: str) -> str:
+    """The URI of a path in the filesystem of another URI, whose own path is known: s3://, hosts and chains stay."""
+    if is_local(uri):
+        return path
+    head, chained, archive = uri.partition("::")
+    if "://" not in head:  # a cache before the place itself, such as simplecache::s3://bucket
+        head, chained, archive = uri, "", ""
+    start = head[: len(head) - len(uri_path)] if head.endswith(uri_path) else f"{scheme_of(uri)}://"
+    return f"{start}{path}{chained}{archive}"
