@@ -107,12 +107,12 @@ class Killer:
 
 
 def workers() -> list[int]:
-    """Processes of Ray's workers that do something, by the names that Ray gives them; those that count are spared."""
+    """Processes of Ray Data's tasks and actors at work, by the names that Ray gives them."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             name = (folder / "cmdline").read_bytes().decode(errors="replace")
-            if name.startswith("ray::") and not any(spared in name for spared in ("IDLE", "Attempts")):
+            if name.startswith("ray::Map"):
                 found.append(int(folder.name))
     return found
 
