@@ -54,7 +54,7 @@ def loaded(picture: Image.Image) -> Image.Image:
 
 
 def stages(images: Sequence[bytes], texts: Sequence[str], size: int) -> dict[str, float]:
-    """Every step by itself in this process, then all of them through the decoder: what the parent spends is transfer."""
+    """Every step by itself in this process, then all through the decoder; what the parent spends is transfer."""
     framing, count = Framing({"size": size}), len(images)
     pictures = [loaded(open_picture(content)) for content in images]
     framed = [framing(picture) for picture in pictures]

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from xhash_ray.errors import XhashError
-from xhash_ray.features.batches import embed
 from xhash_ray.features.embedding import Embedder, mean_per_owner
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (37, 3, 4, 4), np.uint8)
@@ -99,7 +98,7 @@ def test_fixed_shapes_are_halved_from_their_full_size():
 @pytest.mark.parametrize("batch_size", [1, 7, 37, 64])
 def test_every_batch_size_gives_the_same(batch_size):
     counts = [1, 3, 2] * 8 + [2]
-    image, text = embed(PIXELS[:25], TOKENS, counts, Fake(), batch_size)
+    image, text = Embedder(Fake(), batch_size).embed(PIXELS[:25], TOKENS, counts)
     starts = np.cumsum([0, *counts])
     means = [TEXT[a:b].mean(axis=0) for a, b in itertools.pairwise(starts)]
     assert np.array_equal(image, IMAGE[:25])
@@ -107,7 +106,7 @@ def test_every_batch_size_gives_the_same(batch_size):
 
 
 def test_one_modality_alone():
-    assert embed(None, TOKENS, [50], Fake(), 8)[0] is None
+    assert Embedder(Fake(), 8).embed(None, TOKENS, [50])[0] is None
     assert embed(PIXELS, None, [], Fake(), 8)[1] is None
 
 

@@ -23,7 +23,7 @@ def no_model(monkeypatch):
     def load(*args, **kwargs):
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr(extraction, "ClipEncoder", load)
+    monkeypatch.setattr("xhash_ray.features.clip.ClipEncoder", load)
 
 
 def refused(kind, message, **given) -> float:

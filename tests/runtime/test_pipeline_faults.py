@@ -1,4 +1,4 @@
-"""Drivers, workers and nodes are killed 30 times under one extraction (pipeline_faults.py): its result shows nothing."""
+"""Drivers, workers and nodes are killed 30 times under one extraction (pipeline_faults.py): the result is the same."""
 
 import json
 import os

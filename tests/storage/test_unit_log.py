@@ -84,7 +84,9 @@ def test_readers_refuse_what_is_not_finished(tmp_path):
 def test_other_settings_are_refused_by_name_while_unfinished_and_when_finished(tmp_path):
     log = begun(tmp_path)
     other = SETTINGS | {"captions": "first", "columns": {"text": "title"}}
-    with pytest.raises(Mismatch, match=r"unfinished run.*captions: mean there, first here.*columns.text: caption there"):
+    with pytest.raises(
+        Mismatch, match=r"unfinished run.*captions: mean there, first here.*columns.text: caption there"
+    ):
         open_log(str(tmp_path), "features", other, False)
     log.finish([done(log, 0, "a")], {"kind": "features"})
     with pytest.raises(Mismatch, match=r"finished results.*captions: mean there, first here"):

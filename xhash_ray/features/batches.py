@@ -1,4 +1,4 @@
-"""Preparing and embedding many pairs at once: the work of extraction, without a cluster."""
+"""Preparing many pairs at once. Imports little: processes that prepare start in half a second."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from xhash_ray.features.decoding import Decoder
-from xhash_ray.features.embedding import Embedder, Encoder
 from xhash_ray.features.faults import Fault
 
 Tokenizer = Callable[[Sequence[str]], np.ndarray]
@@ -63,15 +62,3 @@ def prepare(
         tokens = tokens[np.repeat([i not in decoded.errors for i in range(len(counts))], counts)]
         counts = [counts[i] for i in decoded.kept]
     return Prepared(decoded.kept, decoded.pixels, tokens, counts, decoded.errors)
-
-
-def embed(
-    pixels: np.ndarray | None,
-    tokens: np.ndarray | None,
-    counts: Sequence[int],
-    encoder: Encoder,
-    batch_size: int,
-    mean: bool = True,
-) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Features of prepared pairs, by an `Embedder` for this once; see there."""
-    return Embedder(encoder, batch_size).embed(pixels, tokens, counts, mean)

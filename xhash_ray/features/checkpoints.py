@@ -13,10 +13,10 @@ import open_clip
 import torch
 
 from xhash_ray.errors import BadInput, Mismatch, nearest
+from xhash_ray.features.facts import DIGEST_KEY
 from xhash_ray.storage import uri as places
 
 ARCHITECTURES = Path(__file__).parent / "architectures"
-DIGEST_KEY = "weights_sha256"
 
 
 def register_architectures() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from xhash_ray.features.checkpoints import DIGEST_KEY
+from xhash_ray.features.facts import DIGEST_KEY
 from xhash_ray.pipeline.watching import Snapshot
 from xhash_ray.storage import tables
 from xhash_ray.storage import uri as places

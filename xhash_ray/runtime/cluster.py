@@ -31,7 +31,9 @@ def connect() -> None:
     if not address:
         cpus = max(MIN_LOGICAL_CPUS, os.cpu_count() or 1)
         options |= {"address": "local", "num_cpus": cpus, "include_dashboard": False}
-        options["_system_config"] = {"worker_maximum_startup_concurrency": cpus}  # or it warns of its own workers
+        # Ray would start a worker per logical CPU before anybody asks, which costs a small machine ten seconds; and it
+        # warns of its own workers where more of them start at once than the first setting says.
+        options["_system_config"] = {"worker_maximum_startup_concurrency": cpus, "prestart_worker_first_driver": False}
     try:
         with native_output_hidden():
             ray.init(logging_level="error", **options)

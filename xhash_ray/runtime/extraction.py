@@ -5,27 +5,26 @@ each unit is committed by the task that wrote it, and the driver sees counts onl
 from __future__ import annotations
 
 import functools
+import importlib
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import torch
 
 from xhash_ray.corpus.patterns import absolute
 from xhash_ray.corpus.sources import Part, Source
 from xhash_ray.errors import BadInput, Mismatch
-from xhash_ray.features.checkpoints import DIGEST_KEY
-from xhash_ray.features.clip import ClipEncoder, EncoderFacts
-from xhash_ray.features.embedding import Embedder
+from xhash_ray.features.facts import DIGEST_KEY, EncoderFacts
 from xhash_ray.options import CorpusWork, Encode, Extract
-from xhash_ray.pipeline import extracting, surveying
-from xhash_ray.pipeline.committing import Embedded, write_unit
-from xhash_ray.pipeline.extracting import Ready, Recipe
-from xhash_ray.pipeline.loading import Loaded, load, part_tasks
+from xhash_ray.pipeline import surveying
+from xhash_ray.pipeline.committing import write_unit
+from xhash_ray.pipeline.loading import load, part_tasks
 from xhash_ray.pipeline.observing import Observer
 from xhash_ray.pipeline.plan import Plan, from_json, joined, rows_for
-from xhash_ray.pipeline.processes import decoder_for, tokens_for
+from xhash_ray.pipeline.preparing import Recipe
+from xhash_ray.pipeline.processes import prepared
 from xhash_ray.pipeline.starting import (
     Start,
     check_rows,
@@ -47,6 +46,7 @@ READ_CPUS, WRITE_CPUS = 0.1, 0.15  # they mostly wait for the store
 PREPARE_CPUS, PREPARE_CPUS_BESIDE_GPU = 0.5, 1.0
 MODELS_PER_NODE = 4  # on CPUs: each is a copy in memory, and a few with several threads keep all cores busy
 MODEL_CPUS = 0.45  # pools that held every CPU would starve each other; the system shares out the cores
+FEW_ROWS = 50_000  # whose ids are read sooner than tasks start
 Hashed = Callable[[pa.Table], pa.Table]
 
 
@@ -108,13 +108,22 @@ def run(
         progress.say(f"nothing is left to do: {start.log.uri} is complete")
         return summary(start.log, start.done(), progress.seconds)
     writing.begin(writing.Claim(start.log.uri, start.log.run))  # a place that cannot be written is noticed here
-    encoder = ClipEncoder(model, pretrained, stored=stored).facts
-    check_encoder(start, encoder)
+    importing = threading.Thread(target=importlib.import_module, args=("xhash_ray.features.clip",), daemon=True)
+    importing.start()  # it takes seconds, and so does the start of Ray
     with cluster.connected():
+        encoder = facts_of(model, pretrained, stored)
+        check_encoder(start, encoder)
         plan = planned(start, options, identity, encoder, progress)
         recipe = Recipe(encoder, modalities, options.captions, options.seed, options.dtype, plan.classes, plan.metadata)
         facts |= {"encoder": encoder.as_json(), "classes": list(plan.classes), "modalities": list(modalities)}
         return work_through(verb, start, plan, recipe, options, hashed, facts)
+
+
+def facts_of(model: str, pretrained: str, stored: dict[str, Any] | None) -> EncoderFacts:
+    """What the encoder is: its weights are loaded once here, before anybody computes."""
+    from xhash_ray.features.clip import ClipEncoder  # imported beside the start of Ray, see `run`
+
+    return ClipEncoder(model, pretrained, stored=stored).facts
 
 
 def check_encoder(start: Start, encoder: EncoderFacts) -> None:
@@ -145,8 +154,12 @@ def planned(
 
 
 def surveyed(source: Source, parts: Sequence[Part], progress: Progress) -> Iterator[surveying.PartFacts]:
-    """Ids, labels and columns of all parts, read by tasks."""
-    for number, found in enumerate(each_unit(parts, functools.partial(surveying.survey_part, source=source)), 1):
+    """Ids, labels and columns of all parts, read by tasks; where there is little to read, by this process."""
+    survey = functools.partial(surveying.survey_part, source=source)
+    if all(part.rows is not None for part in parts) and sum(part.rows or 0 for part in parts) <= FEW_ROWS:
+        yield from map(survey, parts)
+        return
+    for number, found in enumerate(each_unit(parts, survey), 1):
         progress.tell(f"surveyed {number:,} of {len(parts):,} parts")
         yield found
 
@@ -176,7 +189,9 @@ def pools_for(options: CorpusWork, units: int) -> Pools:
     embed = max(1, min(options.actors or most, units))
     prepare = max(1, min(cores, units))
     io = max(1, min(units, 2 + cores // 4))
-    return Pools(io, prepare, embed, io, cluster.threads_for(-(-embed // nodes)), options.gpus_per_actor if on_gpu else 0.0)
+    return Pools(
+        io, prepare, embed, io, cluster.threads_for(-(-embed // nodes)), options.gpus_per_actor if on_gpu else 0.0
+    )
 
 
 def work_through(
@@ -210,42 +225,16 @@ def steps(
     source: Source, recipe: Recipe, options: CorpusWork, hashed: Hashed, log: UnitLog, pools: Pools
 ) -> list[Step]:
     """The stages as Ray Data runs them."""
+    from xhash_ray.runtime.embedding import Embedding
+
     held = functools.partial(Embedding, recipe, options, pools.threads, pools.gpus > 0, hashed, attempts.counter())
     return [
         Step(functools.partial(load, source=source), pools.read, READ_CPUS),
         Step(
-            functools.partial(prepared, recipe=recipe, timeout_s=options.decoder_timeout_s),
+            functools.partial(prepared, recipe=recipe, timeout_s=options.decoder_timeout_s, tokenise=pools.gpus > 0),
             pools.prepare,
             PREPARE_CPUS_BESIDE_GPU if pools.gpus else PREPARE_CPUS,
         ),
         Step(held, pools.embed, MODEL_CPUS, pools.gpus, held=True),
         Step(functools.partial(write_unit, log=log), pools.write, WRITE_CPUS),
     ]
-
-
-def prepared(loaded: Loaded, recipe: Recipe, timeout_s: float) -> list[Ready]:
-    """One unit, decoded in this task by the process that it keeps for that."""
-    decoder = decoder_for(recipe.encoder, timeout_s)
-    return [extracting.make_ready(loaded, recipe, decoder, tokens_for(recipe.encoder))]
-
-
-class Embedding:
-    """The actor that holds the model."""
-
-    def __init__(
-        self, recipe: Recipe, options: CorpusWork, threads: int, on_gpu: bool, hashed: Hashed, tries: Any
-    ) -> None:
-        torch.set_num_threads(threads)
-        facts = recipe.encoder
-        device = "cuda" if on_gpu else "cpu"
-        encoder = ClipEncoder(
-            facts.model, facts.pretrained, device, options.precision, facts.as_json(), compile=options.compile
-        )
-        self.recipe, self.hashed, self.tries = recipe, hashed, tries
-        self.encoder, self.batch_size = encoder, options.batch_size
-
-    def __call__(self, ready: Ready) -> list[Embedded]:
-        """One unit; with smaller batches where it has died of too large ones."""
-        with attempts.attempt(self.tries, ready.loaded.unit.number) as halvings:
-            embedder = Embedder(self.encoder, max(1, self.batch_size >> halvings))
-            return [extracting.embed_unit(ready, self.recipe, embedder, self.hashed)]

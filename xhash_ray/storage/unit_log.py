@@ -8,9 +8,9 @@
       _rejects/                                       rows that could not be used, a dataset of its own
       _dataset.json                                   the finished dataset: exactly the files that the manifests name
 
-A part's name tells its content, so whatever a worker that was believed dead still writes replaces nothing; a manifest is
-created on the condition that there is none, so of two workers that did the same unit one counts. The same options give the
-same run, and so the same command finds what the last one left.
+A part's name tells its content, so whatever a worker that was believed dead still writes replaces nothing; a manifest
+is created on the condition that there is none, so of two workers that did the same unit one counts. The same options
+give the same run, and so the same command finds what the last one left.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ import pyarrow as pa
 from xhash_ray.errors import BadInput, Mismatch
 from xhash_ray.storage import tables, writing
 from xhash_ray.storage import uri as places
+from xhash_ray.storage.retrying import patiently
 from xhash_ray.storage.tables import FORMAT_VERSION, FileFacts
 from xhash_ray.storage.writing import REJECTS
 
@@ -108,15 +109,15 @@ class UnitLog:
         content = tables.to_bytes(table)
         digest = hashlib.sha256(content).hexdigest()
         name = f"{name}-{self.run}-{digest[:12]}.parquet"
-        places.write_bytes(places.join(folder, name), content)
+        patiently(lambda: places.write_bytes(places.join(folder, name), content))
         return FileFacts(name, table.num_rows, len(content), digest)
 
     def commit(self, facts: UnitFacts) -> UnitFacts:
         """Makes a unit count, after everything it names was written; returns what counts, be it another worker's."""
-        place = self.place("units", f"{facts.unit:06d}.json")
-        if places.create_bytes(place, places.json_bytes(asdict(facts))):
+        place, content = self.place("units", f"{facts.unit:06d}.json"), places.json_bytes(asdict(facts))
+        if patiently(lambda: places.create_bytes(place, content)):
             return facts
-        return to_facts(places.read_json(place))
+        return read_facts(place)
 
     def done(self) -> dict[int, UnitFacts]:
         """The manifests of all finished units."""
@@ -125,7 +126,7 @@ class UnitLog:
             return {}
         names = places.list_files(folder, (".json",))
         with ThreadPoolExecutor(READERS) as readers:
-            found = [to_facts(value) for value in readers.map(places.read_json, names)]
+            found = list(readers.map(read_facts, names))
         return {facts.unit: facts for facts in found}
 
     def finish(self, units: Sequence[UnitFacts], facts: Mapping[str, Any]) -> list[FileFacts]:
@@ -152,6 +153,11 @@ class UnitLog:
                 names = [places.name_of(name) for name in places.list_files(folder, (".parquet",))]
                 places.delete(folder, [name for name in names if WRITTEN.match(name) and name not in kept])
         places.delete(places.join(self.uri, LOG), [run for run in runs_begun(self.uri) if run != self.run])
+
+
+def read_facts(uri: str) -> UnitFacts:
+    """A manifest, read again where the store fails."""
+    return to_facts(patiently(lambda: places.read_json(uri)))
 
 
 def to_facts(value: Mapping[str, Any]) -> UnitFacts:
