@@ -46,6 +46,8 @@ bench: setup
 	$(BIN)/xhash bench hamming --codes 1e7 --bits 128 --queries 1,64 --distribution clustered --against faiss
 	$(BIN)/xhash bench evaluation
 	$(BIN)/xhash bench training --pairs 100000 --epochs 2
+	$(BIN)/xhash bench extract
+	$(BIN)/xhash bench encode
 
 proto: setup
 	$(BIN)/python -m grpc_tools.protoc -I xhash_ray/serving/wire --include_imports \

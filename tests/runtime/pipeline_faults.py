@@ -66,6 +66,7 @@ class Killer:
         self.nodes = [self.node() for _ in range(2)]
         self.driver = start(words, log, cluster.address)
         self.killed = {"driver": 0, "worker": 0, "raylet": 0}
+        self.before = 0
 
     def node(self) -> Any:
         """One more node."""
@@ -78,11 +79,18 @@ class Killer:
             self.killed[what] += 1
 
     def kill_driver(self) -> bool:
-        """The command itself; it is given again."""
+        """The command itself, once it has got further than the one before; it is given again."""
+        if self.committed() == self.before:
+            return False
+        self.before = self.committed()
         os.killpg(self.driver.pid, signal.SIGKILL)
         self.driver.wait()
         self.driver = start(self.words, self.log, self.cluster.address)
         return True
+
+    def committed(self) -> int:
+        """Units that are done."""
+        return len(list(self.log.parent.glob("killed/_log/*/units/*.json")))
 
     def kill_worker(self) -> bool:
         """A process that does work: of a task, or an actor that holds the model."""

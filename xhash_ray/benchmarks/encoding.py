@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
@@ -54,8 +55,8 @@ def bare_loop(files: Sequence[str], method: Method) -> dict[str, float]:
 
 
 def parse(content: bytes) -> Any:
-    """A Parquet file in memory as a table, on one thread as every task of ours."""
-    return pq.read_table(pq.pa.BufferReader(content), columns=["id", "image", "text"], use_threads=False)
+    """A Parquet file in memory as a table, on all threads."""
+    return pq.read_table(pa.BufferReader(content), columns=["id", "image", "text"])
 
 
 def timed(seconds: dict[str, float], part: str, do: Any) -> Any:

@@ -21,12 +21,13 @@ from xhash_ray.pipeline.summing import summary
 from xhash_ray.pipeline.watching import Stage, UnitDone
 from xhash_ray.progress import Progress
 from xhash_ray.runtime import cluster
-from xhash_ray.runtime.extraction import run
+from xhash_ray.runtime.extraction import Job, run
 from xhash_ray.runtime.units import each_unit
 from xhash_ray.storage import tables, writing
 from xhash_ray.storage import uri as places
 from xhash_ray.storage.artefact import read_artefact, require_lengths
 from xhash_ray.storage.features import FeatureSet, open_features
+from xhash_ray.storage.retrying import patiently
 from xhash_ray.storage.unit_log import UnitFacts, UnitLog, open_log
 
 
@@ -69,7 +70,8 @@ def encode_corpus(options: Encode, model_uri: str, facts: Mapping[str, Any], kno
     )
     pretrained = options.pretrained or encoder["pretrained"]
     known |= {"made_from": {"corpus": corpus}}
-    return run("encode", "codes", corpus, options, identity, known, hashed, encoder["model"], pretrained, encoder)
+    job = Job("encode", "codes", corpus, identity, known, hashed, encoder["model"], pretrained, encoder)
+    return run(job, options)
 
 
 def to_codes(table: pa.Table, model_uri: str, fingerprint: str, keep_features: bool) -> pa.Table:
@@ -135,7 +137,7 @@ def work_through(
     with Observer("encode", log, stages, plan.pairs, done, 0.0, plan.identity, options.events) as seen:
         seen.progress.say(f"{plan.pairs:,} pairs, {len(left):,} of {len(plan.units):,} units to do")
         seen.follow(each_unit(left, task))
-        log.finish(list(seen.done.values()), known)
+        patiently(lambda: log.finish(list(seen.done.values()), known))
         last = seen.finish()
         seen.progress.finish(sum(unit.rows for unit in seen.done.values()), log.uri)
         return summary(log, seen.done, last.elapsed_s, last, seen.report)

@@ -39,6 +39,7 @@ from xhash_ray.progress import Progress
 from xhash_ray.runtime import attempts, cluster
 from xhash_ray.runtime.units import Step, each_unit, flow
 from xhash_ray.storage import writing
+from xhash_ray.storage.retrying import patiently
 from xhash_ray.storage.unit_log import UnitLog
 
 # Logical CPUs. Ray Data fuses neighbours that ask for the same, and then nothing overlaps: no two are alike.
@@ -66,7 +67,8 @@ def extract(options: Extract) -> dict[str, Any]:
     identity = {"kind": "features", "model": options.model, "pretrained": options.pretrained}
     identity |= corpus_identity(options, corpus, options.rows_per_unit)
     facts = {"kind": "features", "made_from": {"corpus": corpus}}
-    return run("extract", "features", corpus, options, identity, facts, same, options.model, options.pretrained)
+    job = Job("extract", "features", corpus, identity, facts, same, options.model, options.pretrained)
+    return run(job, options)
 
 
 def same(table: pa.Table) -> pa.Table:
@@ -74,36 +76,39 @@ def same(table: pa.Table) -> pa.Table:
     return table
 
 
-def run(
-    verb: str,
-    what: str,
-    corpus: str,
-    options: Extract | Encode,
-    identity: dict[str, Any],
-    facts: dict[str, Any],
-    hashed: Hashed,
-    model: str,
-    pretrained: str,
-    stored: dict[str, Any] | None = None,
-) -> dict[str, Any]:
-    """The whole way of a corpus: `extract`, or straight to codes.
+@dataclass(frozen=True)
+class Job:
+    """What is made of a corpus.
 
-    Args:
+    Attributes:
         verb: For people.
         what: What is written: "features", "codes".
         corpus: URI of the corpus.
-        options: Of the verb.
         identity: What decides the result.
         facts: For the manifest of the result.
         hashed: What becomes of a table of features before it is written.
         model: CLIP's architecture.
         pretrained: Its weights.
-        stored: What is known of the encoder that must be used.
+        stored: What is known of the encoder that must be used, None where any will do.
     """
+
+    verb: str
+    what: str
+    corpus: str
+    identity: dict[str, Any]
+    facts: dict[str, Any]
+    hashed: Hashed
+    model: str
+    pretrained: str
+    stored: dict[str, Any] | None = None
+
+
+def run(job: Job, options: Extract | Encode) -> dict[str, Any]:
+    """The whole way of a corpus: `extract`, or straight to codes. Returns and raises as `extract`."""
     check_rows(options.rows_per_unit)
     modalities = modalities_of(options)
-    start = open_run(what, corpus, options, identity, modalities)
-    progress = Progress(verb)
+    start = open_run(job.what, job.corpus, options, job.identity, modalities)
+    progress = Progress(job.verb)
     if start.is_finished:
         progress.say(f"nothing is left to do: {start.log.uri} is complete")
         return summary(start.log, start.done(), progress.seconds)
@@ -111,19 +116,18 @@ def run(
     importing = threading.Thread(target=importlib.import_module, args=("xhash_ray.features.clip",), daemon=True)
     importing.start()  # it takes seconds, and so does the start of Ray
     with cluster.connected():
-        encoder = facts_of(model, pretrained, stored)
+        encoder = facts_of(job)
         check_encoder(start, encoder)
-        plan = planned(start, options, identity, encoder, progress)
+        plan = planned(start, options, job.identity, encoder, progress)
         recipe = Recipe(encoder, modalities, options.captions, options.seed, options.dtype, plan.classes, plan.metadata)
-        facts |= {"encoder": encoder.as_json(), "classes": list(plan.classes), "modalities": list(modalities)}
-        return work_through(verb, start, plan, recipe, options, hashed, facts)
+        return work_through(job, start, plan, recipe, options)
 
 
-def facts_of(model: str, pretrained: str, stored: dict[str, Any] | None) -> EncoderFacts:
+def facts_of(job: Job) -> EncoderFacts:
     """What the encoder is: its weights are loaded once here, before anybody computes."""
     from xhash_ray.features.clip import ClipEncoder  # imported beside the start of Ray, see `run`
 
-    return ClipEncoder(model, pretrained, stored=stored).facts
+    return ClipEncoder(job.model, job.pretrained, stored=job.stored).facts
 
 
 def check_encoder(start: Start, encoder: EncoderFacts) -> None:
@@ -145,7 +149,7 @@ def planned(
     images = encoder.image_shape if "image" in modalities_of(options) else None
     rows = getattr(options, "rows_per_unit", None) or rows_for(images)
     known = surveying.written_ids(start.log) if start.before else None
-    found = list(surveyed(start.source, start.new, progress))
+    found = sorted(surveyed(start.source, start.new, progress), key=lambda each: each.part)
     plan = surveying.to_plan(
         identity, start.source, start.new, found, rows, duplicates_of(options), start.before, known
     )
@@ -194,17 +198,9 @@ def pools_for(options: CorpusWork, units: int) -> Pools:
     )
 
 
-def work_through(
-    verb: str,
-    start: Start,
-    plan: Plan,
-    recipe: Recipe,
-    options: Extract | Encode,
-    hashed: Hashed,
-    facts: dict[str, Any],
-) -> dict[str, Any]:
+def work_through(job: Job, start: Start, plan: Plan, recipe: Recipe, options: Extract | Encode) -> dict[str, Any]:
     """Everything that is left, then the published result."""
-    log, done = start.log, start.done()
+    verb, log, done = job.verb, start.log, start.done()
     tasks = part_tasks(plan, set(done))
     pools = pools_for(options, sum(len(task.units) for task in tasks))
     made_by = {**plan.identity, "encoder": {DIGEST_KEY: recipe.encoder.weights_sha256}}
@@ -212,10 +208,12 @@ def work_through(
         left = sum(len(task.units) for task in tasks)
         seen.progress.say(f"{plan.pairs:,} pairs, {left:,} of {len(plan.units):,} units to do")
         if tasks:
-            seen.follow(flow(tasks, steps(start.source, recipe, options, hashed, log, pools)))
+            seen.follow(flow(tasks, steps(start.source, recipe, options, job.hashed, log, pools)))
         if not any(unit.part for unit in seen.done.values()):
             raise BadInput(f"{verb} {options.out}", "no pair is usable", f"See {log.uri}/{writing.REJECTS}")
-        log.finish(list(seen.done.values()), {**facts, "rejected": seen.kinds.total()})
+        published = {**job.facts, "encoder": recipe.encoder.as_json(), "classes": list(plan.classes)}
+        published |= {"modalities": list(recipe.modalities), "rejected": seen.kinds.total()}
+        patiently(lambda: log.finish(list(seen.done.values()), published))
         last = seen.finish()
         seen.progress.finish(sum(unit.rows for unit in seen.done.values()), log.uri)
         return summary(log, seen.done, last.elapsed_s, last, seen.report)
