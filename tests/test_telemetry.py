@@ -5,6 +5,7 @@ import re
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from xhash_ray.cli import write_metrics
 from xhash_ray.telemetry import METRICS, Registry
 
 UNITS = ("seconds", "bytes", "pairs", "ratio")
@@ -103,3 +104,13 @@ def test_two_registries_do_not_share(tmp_path):
 def test_only_declared_gauges_can_be_set(name):
     with pytest.raises(KeyError):
         Registry().set(name, 1, {})
+
+
+def test_rejects_are_told_by_step_and_kind(tmp_path):
+    result = {"pairs": 7, "rejected": 3, "rejected_by": {"prepare: truncated": 2, "read: missing text": 1}}
+    write_metrics(str(tmp_path / "run.prom"), "extract", result, 1.5)
+    text = (tmp_path / "run.prom").read_text()
+    found = {family.name: family.samples for family in text_string_to_metric_families(text)}
+    counts = {(s.labels["step"], s.labels["kind"]): s.value for s in found["xhash_stage_rejected_by_kind_pairs"]}
+    assert counts == {("prepare", "truncated"): 2, ("read", "missing text"): 1}
+    assert [s.value for s in found["xhash_stage_rejected_pairs"]] == [3]

@@ -195,7 +195,7 @@ def write_metrics(path: str, verb: str, result: dict[str, Any], seconds: float) 
     registry.set("xhash_stage_rejected_pairs", result.get("rejected", 0), labels)
     for reason, count in result.get("rejected_by", {}).items():
         step, _, kind = reason.partition(": ")
-        registry.set("xhash_stage_rejects", count, {**labels, "step": step, "kind": kind})
+        registry.set("xhash_stage_rejected_by_kind_pairs", count, {**labels, "step": step, "kind": kind})
     registry.write(path)
 
 

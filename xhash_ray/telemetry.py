@@ -55,7 +55,7 @@ METRICS = {
     for metric in (
         Metric("xhash_stage_pairs", "gauge", "Pairs a finished stage has processed", ("stage",)),
         Metric("xhash_stage_rejected_pairs", "gauge", "Pairs a finished stage could not use", ("stage",)),
-        Metric("xhash_stage_rejects", "gauge", "The same by step and kind", ("stage", "step", "kind")),
+        Metric("xhash_stage_rejected_by_kind_pairs", "gauge", "The same by step and kind", ("stage", "step", "kind")),
         Metric("xhash_stage_seconds", "gauge", "Wall time of a finished stage in seconds", ("stage",)),
         Metric(
             "xhash_stage_finished_timestamp_seconds",

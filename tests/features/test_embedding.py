@@ -107,11 +107,11 @@ def test_every_batch_size_gives_the_same(batch_size):
 
 def test_one_modality_alone():
     assert Embedder(Fake(), 8).embed(None, TOKENS, [50])[0] is None
-    assert embed(PIXELS, None, [], Fake(), 8)[1] is None
+    assert Embedder(Fake(), 8).embed(PIXELS, None, [])[1] is None
 
 
 def test_no_rows_at_all():
-    image, text = embed(PIXELS[:0], TOKENS[:0], [], Fake(), 8)
+    image, text = Embedder(Fake(), 8).embed(PIXELS[:0], TOKENS[:0], [])
     assert len(image) == len(text) == 0
 
 
