@@ -28,6 +28,7 @@ from xhash_ray.storage import tables
 
 PAIRS, ROWS_PER_UNIT, NODE_CPUS = 20_000, 64, 4
 PATIENCE_S = 900.0
+UNITS_BETWEEN, LONG_S = 12, 30.0  # most units between two kills; a kill where none come
 
 
 def command(folder: Path, out: str, corpus: str, model: str, weights: str) -> list[str]:
@@ -88,6 +89,14 @@ class Killer:
         self.driver = start(self.words, self.log, self.cluster.address)
         return True
 
+    def wait(self) -> None:
+        """Until a few more units are done, or it takes long; then a moment more, so that no moment is safe."""
+        enough = self.committed() + self.random.randint(1, UNITS_BETWEEN)
+        until_s = time.monotonic() + LONG_S
+        while self.committed() < enough and time.monotonic() < until_s and not self.is_over():
+            time.sleep(0.1)
+        time.sleep(self.random.uniform(0.0, 1.0))
+
     def committed(self) -> int:
         """Units that are done."""
         return len(list(self.log.parent.glob("killed/_log/*/units/*.json")))
@@ -140,7 +149,7 @@ def main(folder: Path, kills: int, seed: int) -> dict[str, Any]:
         began_s = time.monotonic()
         early = False
         while sum(killer.killed.values()) < kills and not early:
-            time.sleep(killer.random.uniform(0.3, 2.5))
+            killer.wait()
             early = killer.is_over()
             if not early:
                 killer.kill()

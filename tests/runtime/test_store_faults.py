@@ -20,7 +20,7 @@ pytestmark = pytest.mark.faults
 
 EVERY_WAY = (
     Fault("slow", probability=0.1, seconds=0.5),
-    Fault("trickle", probability=0.03, on="GET", seconds=0.5),
+    Fault("trickle", probability=0.15, on="GET", seconds=0.3),
     Fault("reset", probability=0.05),
     Fault("reset-halfway", probability=0.05, on="GET"),
     Fault("truncated", probability=0.05, on="GET"),
