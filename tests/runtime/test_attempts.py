@@ -87,11 +87,13 @@ def by_value():
     ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
 
 
+@pytest.mark.faults
 def test_killed_workers_go_on_with_smaller_batches_and_lose_nobody(ray_cluster, by_value):
     step = Step(functools.partial(greedy, attempts.counter()), 2, 0.5, held=True)
     assert sorted(flow(range(4), [step])) == [(0, 64), (1, 16), (2, 64), (3, 16)]
 
 
+@pytest.mark.faults
 def test_a_unit_that_always_kills_is_named_in_the_end(ray_cluster, by_value, monkeypatch):
     step = Step(functools.partial(deadly, attempts.counter()), 1, 0.5, held=True)
     with pytest.raises(XhashError, match=f"computing unit 1: it was begun {MOST} times"):

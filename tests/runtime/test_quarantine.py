@@ -14,6 +14,7 @@ from xhash_ray.runtime.extraction import extract
 from xhash_ray.storage import tables
 from xhash_ray.storage.features import load_features
 
+pytestmark = pytest.mark.faults
 PAIRS, SHARE = 1000, 0.01
 
 
