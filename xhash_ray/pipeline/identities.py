@@ -45,14 +45,6 @@ def repeated(found: np.ndarray) -> np.ndarray:
     return np.sort(order[1:][same])
 
 
-def first_positions(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """The first position of each wanted digest (which must occur): int64 [len(wanted)]."""
-    order = in_order(found)
-    ordered = found[order].view([("high", "<u8"), ("low", "<u8")]).reshape(-1)
-    keys = np.ascontiguousarray(wanted).view([("high", "<u8"), ("low", "<u8")]).reshape(-1)
-    return order[np.searchsorted(ordered, keys)]
-
-
 def without(found: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Positions of digests that do not occur among others, ascending: int64 [m]."""
     if not len(found):

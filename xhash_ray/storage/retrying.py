@@ -61,12 +61,8 @@ def patiently(
         try:
             return do()
         except Exception as error:
-            if not is_transient(error):
-                raise
-            tries, spent_s = tries + 1, clock() - began_s
-            if spent_s >= patience_s - SHORTEST_WAIT_S:
-                raise given_up(error, tries, spent_s) from error
-            wait_s = min(wait_of(tries, rng), patience_s - spent_s)
+            tries += 1
+            wait_s = wait_after(error, tries, clock() - began_s, patience_s, rng)
             if say:
                 failed = as_unreachable(error)
                 say(f"{failed.asked}: {failed.found}; trying again in {wait_s:.1f} s (failures so far: {tries})")
@@ -100,13 +96,23 @@ def patiently_each(
                 yield value
             return
         except Exception as error:
-            if not is_transient(error):
-                raise
-            tries, spent_s = tries + 1, clock() - began_s
-            if spent_s >= patience_s - SHORTEST_WAIT_S:
-                raise given_up(error, tries, spent_s) from error
-            wait_s = min(wait_of(tries, rng), patience_s - spent_s)
+            tries += 1
+            wait_s = wait_after(error, tries, clock() - began_s, patience_s, rng)
         sleep(wait_s)
+
+
+def wait_after(error: Exception, tries: int, spent_s: float, patience_s: float, rng: random.Random) -> float:
+    """Seconds to wait after a failure.
+
+    Raises:
+        Unreachable: when patience is at an end.
+        Exception: the failure itself, where it is not of the moment.
+    """
+    if not is_transient(error):
+        raise error
+    if spent_s >= patience_s - SHORTEST_WAIT_S:
+        raise given_up(error, tries, spent_s) from error
+    return min(wait_of(tries, rng), patience_s - spent_s)
 
 
 def wait_of(tries: int, rng: random.Random) -> float:
