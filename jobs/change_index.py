@@ -1,4 +1,4 @@
-"""`xhash index add|upsert|delete|compact|rollback|info|verify|export` as a job; the verb comes first.
+"""`xhash index add|upsert|delete|compact|rollback|info|verify|export|copy` as a job; the verb comes first.
 
 ray job submit --working-dir . -- python jobs/change_index.py add --index s3://bucket/index --codes s3://bucket/more
 """

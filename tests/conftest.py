@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 
 # Shapes and types in signatures are checked while tests run, and cost nothing otherwise.
 install_import_hook(
     ["xhash_ray.core", "xhash_ray.datasets", "xhash_ray.methods", "xhash_ray.evaluation"], "beartype.beartype"
 )
+
+# A machine that is slow or stands still for a while fails no test. What CI's own profile says besides stays.
+settings.register_profile(
+    "patient", settings.get_profile("ci" if os.environ.get("CI") else "default"), deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)  # fmt: skip
+settings.load_profile("patient")
 
 MISSING_PROGRAM = "missing program: "
 REPOSITORY = Path(__file__).parents[1]
@@ -29,6 +41,29 @@ def program():
         return path
 
     return find
+
+
+@contextmanager
+def network_lock(how: int) -> Iterator[None]:
+    """Holds the lock of this machine's network addresses, shared or for oneself alone (fcntl.LOCK_SH, LOCK_EX)."""
+    path = Path(tempfile.gettempdir(), f"xhash-tests-network-{os.getuid()}")
+    with path.open("w") as file:
+        fcntl.flock(file, how)
+        yield
+
+
+@pytest.fixture
+def network_at_rest() -> Iterator[None]:
+    """Nobody adds or removes addresses meanwhile: browsers drop what they ask for then (ERR_NETWORK_CHANGED)."""
+    with network_lock(fcntl.LOCK_SH):
+        yield
+
+
+@pytest.fixture(scope="module")
+def network_of_ones_own() -> Iterator[None]:
+    """Leave to add and remove addresses of this machine, for the tests of a module."""
+    with network_lock(fcntl.LOCK_EX):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -157,3 +157,32 @@ class BenchExtract:
     rounds: int = option("timed rounds of both, alternating; the medians count", 3)
     device: str = option("of the bare loop: cpu or cuda", "cpu", choices=("cpu", "cuda"))
     out: str = option("folder for corpus, weights and features", "${XHASH_BENCH:-/tmp/xhash-bench}/extract")
+
+
+@dataclass(frozen=True)
+class BenchMachine:
+    """`xhash bench machine`: measures what `xhash plan` must know of a machine, and writes it down."""
+
+    out: str = option("JSON file for the figures, see sizing/machine.py; an older one is replaced")
+    bits: tuple[str, ...] = option("code lengths whose scans are measured, separated by commas", ("64",))
+    k: int = option("hits wanted", 100)
+    model: str = option("CLIP architecture of the texts and images", "xhash-tiny")
+    pairs: int = option("in the index whose endpoint is measured: few, so that scans cost little", 1_100_000)
+    requests: int = option("of one caller; many callers send five times as many", 200)
+    rounds: int = option("timed rounds; the median counts", 7)
+    scan_bytes: int = option("of codes in a scan: far more than caches hold", 512 * 2**20)
+    encoded: int = option("pairs in the measurement of encoding", 32_768)
+    seed: int = option("of everything drawn", 1)
+
+
+@dataclass(frozen=True)
+class BenchPlan:
+    """`xhash bench plan`: what `xhash plan` computes for this machine, beside what an endpoint here does."""
+
+    pairs: int = option("generated pairs", 20_000_000)
+    bits: int = option("code length", 64)
+    callers: tuple[str, ...] = option("callers at once, several levels separated by commas", ("1", "8", "32", "128"))
+    requests: int = option("requests of a level; of one caller a fifth as many", 1500)
+    machine: str | None = option("file of `xhash bench machine`; by default it is measured now", None)
+    out: str = option("folder for the index; one that is there is used again", "${XHASH_BENCH:-/tmp/xhash-bench}/plan")
+    seed: int = option("of codes and queries", 1)

@@ -13,15 +13,14 @@ import json
 import logging
 import os
 import sys
-import time
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from xhash_ray import __version__, reports
 from xhash_ray.config import build, expand, help_of, is_required, override, read_recipe
 from xhash_ray.errors import BadInput, BadOption, XhashError, nearest
+from xhash_ray.exposition import exposed
 from xhash_ray.options import VERBS
-from xhash_ray.telemetry import Registry
 
 FUNCTIONS = {
     "corpus demo": "xhash_ray.runtime.corpus:make_demo_corpus",
@@ -31,6 +30,7 @@ FUNCTIONS = {
     "train": "xhash_ray.runtime.training:train",
     "methods": "xhash_ray.catalogue:list_methods",
     "methods show": "xhash_ray.catalogue:show_method",
+    "metrics": "xhash_ray.metrics:list_metrics",
     "encode": "xhash_ray.runtime.encoding:encode",
     "verify": "xhash_ray.runtime.verifying:verify",
     "index build": "xhash_ray.runtime.indexing:build_index",
@@ -42,9 +42,12 @@ FUNCTIONS = {
     "index info": "xhash_ray.index.life:info",
     "index verify": "xhash_ray.index.verify:verify",
     "index export": "xhash_ray.index.export:export",
+    "index copy": "xhash_ray.index.copying:copy",
     "evaluate": "xhash_ray.runtime.evaluation:evaluate",
     "serve": "xhash_ray.runtime.endpoint:serve_until_stopped",
+    "exporter": "xhash_ray.exporter:export",
     "query": "xhash_ray.asking:ask",
+    "plan": "xhash_ray.sizing.plan:plan",
     "bench hamming": "xhash_ray.benchmarks.hamming:bench_hamming",
     "bench billion": "xhash_ray.benchmarks.billion:bench_billion",
     "bench serve": "xhash_ray.runtime.serve_benchmark:bench_serve",
@@ -54,10 +57,13 @@ FUNCTIONS = {
     "bench methods": "xhash_ray.benchmarks.methods:bench_methods",
     "bench training": "xhash_ray.runtime.benchmark:bench_training",
     "bench jdsh": "xhash_ray.benchmarks.jdsh:bench_jdsh",
+    "bench machine": "xhash_ray.runtime.machine_benchmark:bench_machine",
+    "bench plan": "xhash_ray.runtime.plan_benchmark:bench_plan",
     "bench rescoring": "xhash_ray.benchmarks.rescoring:bench_rescoring",
+    "drill": "xhash_ray.runtime.drill:drill",
     "demo": "xhash_ray.runtime.demo:demo",
 }
-COMMON = ("config", "set", "json", "endpoint-url", "metrics-file")
+COMMON = ("config", "set", "json", "endpoint-url", "metrics-file", "push-gateway")
 GROUPS = {
     "corpus": "make corpora",
     "index": "build, change and check indexes",
@@ -153,6 +159,7 @@ def add_flags(verb_parser: argparse.ArgumentParser, verb: str, options: type[Any
     common.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     common.add_argument("--endpoint-url", metavar="URL", help="S3-compatible server (AWS_ENDPOINT_URL)")
     common.add_argument("--metrics-file", metavar="PATH", help="write Prometheus metrics of the run as a text file")
+    common.add_argument("--push-gateway", metavar="URL", help="push them to a Prometheus Pushgateway, live")
     verb_parser.set_defaults(verb=verb)
 
 
@@ -164,10 +171,9 @@ def run(parsed: argparse.Namespace) -> dict[str, Any]:
     # Ray Serve's fast paths (fewer threads and hops) are decided when it is imported; a joined cluster has its own.
     os.environ.setdefault("RAY_SERVE_THROUGHPUT_OPTIMIZED", "1")
     module, _, function = FUNCTIONS[parsed.verb].partition(":")
-    started_s = time.monotonic()
-    result: dict[str, Any] = getattr(importlib.import_module(module), function)(options)
-    if parsed.metrics_file:
-        write_metrics(parsed.metrics_file, parsed.verb, result, time.monotonic() - started_s)
+    with exposed(parsed.verb, parsed.metrics_file, parsed.push_gateway) as stage:
+        result: dict[str, Any] = getattr(importlib.import_module(module), function)(options)
+        stage.result = result
     return result
 
 
@@ -183,20 +189,6 @@ def values_of(parsed: argparse.Namespace) -> dict[str, Any]:
         elif field.name not in values and isinstance(field.default, str):
             values[field.name] = expand(field.default)
     return values
-
-
-def write_metrics(path: str, verb: str, result: dict[str, Any], seconds: float) -> None:
-    """The metrics of a finished stage."""
-    registry = Registry()
-    labels = {"stage": verb}
-    registry.set("xhash_stage_seconds", seconds, labels)
-    registry.set("xhash_stage_finished_timestamp_seconds", time.time(), labels)
-    registry.set("xhash_stage_pairs", result.get("pairs", result.get("rows", 0)), labels)
-    registry.set("xhash_stage_rejected_pairs", result.get("rejected", 0), labels)
-    for reason, count in result.get("rejected_by", {}).items():
-        step, _, kind = reason.partition(": ")
-        registry.set("xhash_stage_rejected_by_kind_pairs", count, {**labels, "step": step, "kind": kind})
-    registry.write(path)
 
 
 if __name__ == "__main__":

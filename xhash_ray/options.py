@@ -12,7 +12,9 @@ from xhash_ray.bench_options import (
     BenchExtract,
     BenchHamming,
     BenchJdsh,
+    BenchMachine,
     BenchMethods,
+    BenchPlan,
     BenchRescoring,
     BenchServe,
     BenchTraining,
@@ -267,6 +269,15 @@ class IndexExport:
 
 
 @dataclass(frozen=True)
+class IndexCopy:
+    """`xhash index copy`: a generation and all it needs elsewhere: a backup, its restoration, another region's."""
+
+    index: str = option(INDEX_URI)
+    out: str = option("folder or URI for the copy; what an earlier copy has there is not sent again")
+    generation: int | None = option("generation; the current one by default", None)
+
+
+@dataclass(frozen=True)
 class Evaluate:
     """`xhash evaluate`: how well codes (or float features) retrieve, expected over ties: MAP@all and more."""
 
@@ -310,6 +321,26 @@ class Serve:
 
 
 @dataclass(frozen=True)
+class Metrics:
+    """`xhash metrics`: lists every metric that is reported."""
+
+    markdown: bool = option("as the page deploy/METRICS.md", False)
+
+
+@dataclass(frozen=True)
+class Exporter:
+    """`xhash exporter`: facts of indexes and artefacts as metrics, for Prometheus or, --once, for --metrics-file."""
+
+    index: tuple[str, ...] = option("folders or URIs of indexes, separated by commas", ())
+    artefacts: tuple[str, ...] = option("of features, codes and models, likewise", ())
+    host: str = option("address to listen on", "127.0.0.1")
+    port: int = option("port of /metrics", 9109)
+    every_s: float = option("seconds between two looks", 60.0)
+    once: bool = option("look once and listen nowhere", False)
+    health: bool = option("read codes of one segment of every new generation; remote ones are fetched", True)
+
+
+@dataclass(frozen=True)
 class Query:
     """`xhash query`: asks an endpoint."""
 
@@ -323,6 +354,48 @@ class Query:
     key: str | None = option("API key; by default what the variable XHASH_KEY holds", None)
     url: str = option("of the endpoint", "http://127.0.0.1:8000")
     timeout_s: float = option("seconds to wait for the answer", 30.0)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`xhash plan`: machines, memory, latency and cost of an endpoint, computed from a measured machine."""
+
+    pairs: int = option("in the index, such as 1e10")
+    qps: float = option("single queries a second")
+    machine: str = option("file that `xhash bench machine` wrote on a machine of the kind to be used")
+    bits: int = option("code length", 64)
+    replicas: int = option("least copies of every group of shards, each on a node of its own", 2)
+    content: str = option("what queries are", "text", choices=("text", "image", "code"))
+    latency_ms: float | None = option("within which 99 of 100 queries shall be answered", None)
+    changed: float = option("share of the pairs that a swap of generations holds twice; 1: a new model's index", 1.0)
+    filters: int = option("different filters kept in memory, at most 8: a byte a pair each", 0)
+    id_bytes: float = option("of a pair's id, in the mean", 16.0)
+    metadata_bytes: float = option("of a pair's metadata, in the mean", 0.0)
+
+
+@dataclass(frozen=True)
+class Drill:
+    """`xhash drill`: parts of a cluster are killed, slowed down and corrupted under load, every answer is judged."""
+
+    scenario: tuple[str, ...] = option("all, or some separated by commas, see drilling/README.md", ("all",))
+    out: str | None = option("file for the table as Markdown; the same as JSON beside it, named .json", None)
+    seconds: float = option("seconds that a fault is kept up before it is mended", 8.0)
+    pairs: int = option("pairs of the index that is made for it", 50_000)
+    bits: int = option("code length", 64)
+    shards: int = option("shards of the index", 8)
+    callers: int = option("callers at once", 4)
+    seed: int = option("of pairs, models and questions", 1)
+    workers: int = option("worker nodes of the local cluster, 3 or more", 3)
+    network: str = option(
+        "of the local cluster's nodes: a network namespace each (root), or loopback for all; auto: as can be had",
+        "auto",
+        choices=("auto", "namespaces", "loopback"),
+    )
+    store: str | None = option("folder or s3:// prefix for the index; default: an S3 server of the drill's own", None)
+    address: str | None = option("instead of a local cluster, drill on this one (RAY_ADDRESS); needs --store", None)
+    url: str = option("where Serve's proxies listen on a cluster that is joined", "http://127.0.0.1:8000")
+    keys: str | None = option("file of API keys on every node of a joined cluster; XHASH_KEY holds an admin's", None)
+    destructive: bool = option("on a cluster that is joined, also what may raise its alerts", False)
 
 
 @dataclass(frozen=True)
@@ -344,6 +417,7 @@ VERBS: dict[str, type[Any]] = {
     "train": Train,
     "methods": Methods,
     "methods show": MethodsShow,
+    "metrics": Metrics,
     "encode": Encode,
     "verify": Verify,
     "index build": IndexBuild,
@@ -355,9 +429,12 @@ VERBS: dict[str, type[Any]] = {
     "index info": IndexInfo,
     "index verify": IndexVerify,
     "index export": IndexExport,
+    "index copy": IndexCopy,
     "evaluate": Evaluate,
     "serve": Serve,
+    "exporter": Exporter,
     "query": Query,
+    "plan": Plan,
     "bench hamming": BenchHamming,
     "bench billion": BenchBillion,
     "bench serve": BenchServe,
@@ -367,6 +444,9 @@ VERBS: dict[str, type[Any]] = {
     "bench methods": BenchMethods,
     "bench training": BenchTraining,
     "bench jdsh": BenchJdsh,
+    "bench machine": BenchMachine,
+    "bench plan": BenchPlan,
     "bench rescoring": BenchRescoring,
+    "drill": Drill,
     "demo": Demo,
 }

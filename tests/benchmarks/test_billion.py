@@ -1,11 +1,10 @@
-"""`xhash bench billion`, scaled down: the index is one, its answers are right, and the table is arithmetic."""
+"""`xhash bench billion`, scaled down: the index is one, and its answers are right."""
 
 import pytest
 
 from xhash_ray.bench_options import BenchBillion
 from xhash_ray.benchmarks import billion
 from xhash_ray.benchmarks.billion import bench_billion
-from xhash_ray.benchmarks.capacity import Measured, capacity
 from xhash_ray.errors import BadInput, XhashError
 from xhash_ray.index.shard import Shard
 from xhash_ray.index.verify import verify
@@ -44,14 +43,6 @@ def test_a_wrong_answer_is_found(asked, monkeypatch):
     monkeypatch.setattr(Shard, "search", lambda *given: [hits[1:] for hits in search(*given)])
     with pytest.raises(XhashError, match="an answer is not the plain scan's"):
         bench_billion(asked)
-
-
-def test_capacity_is_arithmetic():
-    rows = {(row.pairs, row.directions): row for row in capacity(Measured(8, 10**10, 20e9), (10**9, 10**10))}
-    assert rows[10**9, 1][2:] == (1, 8.0, 100.0, 1)
-    assert rows[10**9, 2][2:] == (2, 16.0, 50.0, 2)
-    assert rows[10**10, 1][2:] == (6, 80.0, 166.7, 10)
-    assert rows[10**10, 2].nodes == 11
 
 
 def test_no_codes_are_refused(tmp_path):

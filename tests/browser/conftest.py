@@ -23,7 +23,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from tests.index.test_life import model  # noqa: F401 (fixture)
-from tests.serving.test_http import Backend, Metrics, query
+from tests.serving.test_http import Backend, query
 from xhash_ray.errors import BadInput
 from xhash_ray.index import generations
 from xhash_ray.index.build import assemble, partition
@@ -35,7 +35,7 @@ from xhash_ray.serving.router import Router
 from xhash_ray.serving.thumbnails import Thumbnails
 
 GROUPS = 3
-PATIENCE_MS = 15_000  # of a machine that does other things, too
+PATIENCE_MS = 120_000  # of a machine that does other things, too
 COLOURS = {
     "red": "#c8442f",
     "orange": "#e39a3b",
@@ -94,17 +94,19 @@ def picture(name: str, size: int = 200) -> bytes:
 
 
 class ShapeEncoder:
-    """Texts name a shape; images are recognised."""
+    """Texts name a shape, and are held up where a test wants it; images are recognised."""
 
     def __init__(self) -> None:
         self.known = {picture(name): name for name in NAMES}
-        self.slow = {"slow": 0.0}
+        self.held = dict[str, threading.Event]()  # by first word
 
     async def prepare(self, model_uri, fingerprint):
         pass
 
     async def encode(self, model_uri, fingerprint, kind, content, modality, deadline_s):
-        await asyncio.sleep(self.slow.get(str(content).split()[0] if kind == "text" else "", 0.0))
+        held = self.held.get(str(content).split()[0]) if kind == "text" else None
+        while held is not None and not held.is_set():
+            await asyncio.sleep(0.01)
         name = str(content).removeprefix("slow ") if kind == "text" else self.known.get(content)
         if name not in NAMES:
             raise BadInput(
@@ -150,8 +152,8 @@ def site(tmp_path_factory, model) -> Iterator[SimpleNamespace]:  # noqa: F811
     known = {"bits": 16, "method": "jdsh", "model_fingerprint": model.fingerprint, "model": copy, "shards": GROUPS}
     make_index(uri, {**known, "encoder": {"model": "shapes"}})
     backends, encoder = [Backend(uri, part) for part in range(GROUPS)], ShapeEncoder()
-    thumbnails = Thumbnails(make_corpus(folder / "corpus"))
-    gateway = Gateway(Router(uri, backends), encoder, Keys(None), Metrics(), thumbnails)
+    thumbnails = Thumbnails(make_corpus(folder / "corpus"), patience_s=120.0)
+    gateway = Gateway(Router(uri, backends), encoder, Keys(None), thumbnails)
     with listening(gateway) as url:
         yield SimpleNamespace(
             url=url, gateway=gateway, backends=backends, encoder=encoder, thumbnails=thumbnails, folder=folder
@@ -202,12 +204,13 @@ def browser(program, started) -> Browser:
     if not started:
         expect.set_options(timeout=PATIENCE_MS)
         started["playwright"] = sync_playwright().start()
-        started["browser"] = started["playwright"].chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        given = {"executable_path": executable, "args": ["--no-sandbox"], "timeout": PATIENCE_MS}
+        started["browser"] = started["playwright"].chromium.launch(**given)
     return started["browser"]
 
 
 @pytest.fixture
-def page(browser, site) -> Iterator[Page]:
+def page(browser, site, network_at_rest) -> Iterator[Page]:
     """A fresh tab at the page, which has to end without an error of its scripts and without having asked elsewhere."""
     context = browser.new_context(viewport={"width": 1280, "height": 860}, reduced_motion="reduce")
     page, wrong = context.new_page(), []

@@ -2,6 +2,7 @@
 
 import base64
 import re
+import threading
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -199,13 +200,15 @@ def test_a_key_is_asked_for_and_kept_in_the_tab(page, site, tmp_path):
 
 
 def test_an_answer_that_comes_too_late_is_not_shown(page, site, monkeypatch):
-    monkeypatch.setitem(site.encoder.slow, "slow", 1.0)
+    let_go = threading.Event()
+    monkeypatch.setitem(site.encoder.held, "slow", let_go)
     ask(page, "slow red circle")
     expect(page.get_by_role("status")).to_have_text("Searching")
     expect(page.locator(".card.awaited").first).to_be_visible()
     ask(page, "violet bar")
     see(page, nearest("violet bar", 24))
-    page.wait_for_timeout(1100)
+    let_go.set()
+    page.wait_for_timeout(500)
     see(page, nearest("violet bar", 24))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -27,8 +28,12 @@ class Stub(ThreadingHTTPServer):
 
     daemon_threads, block_on_close = True, False
 
-    def __init__(self, steps: list[Step], port: int = 0) -> None:
-        super().__init__(("127.0.0.1", port), Handler)
+    def __init__(self, steps: list[Step], bound: socket.socket | None = None) -> None:
+        super().__init__(("127.0.0.1", 0), Handler, bind_and_activate=bound is None)
+        if bound is not None:
+            self.socket.close()
+            self.socket, self.server_address = bound, bound.getsockname()
+            self.server_activate()
         self.steps, self.asked, self.over, self.scheme = list(steps), list[Asked](), threading.Event(), "http"
 
     @property
@@ -86,7 +91,7 @@ def breaks(handler: BaseHTTPRequestHandler) -> None:
 
 def stalls(handler: BaseHTTPRequestHandler) -> None:
     """Never answers."""
-    handler.server.over.wait(10)
+    handler.server.over.wait(600)
 
 
 def stalls_late(handler: BaseHTTPRequestHandler) -> None:
@@ -101,7 +106,7 @@ def stalls_late(handler: BaseHTTPRequestHandler) -> None:
 def trickles(handler: BaseHTTPRequestHandler) -> None:
     """Sends a letter every 50 ms, for longer than anybody waits."""
     handler.send_response(200)
-    handler.send_header("Content-Length", "1000")
+    handler.send_header("Content-Length", "100000")
     handler.end_headers()
     while not handler.server.over.wait(0.05):
         handler.wfile.write(b" ")
@@ -109,9 +114,17 @@ def trickles(handler: BaseHTTPRequestHandler) -> None:
 
 
 @contextmanager
-def endpoint(*steps: Step, port: int = 0, tls: ssl.SSLContext | None = None) -> Iterator[Stub]:
-    """A stub that runs."""
-    stub = Stub(list(steps), port)
+def nobody() -> Iterator[tuple[str, socket.socket]]:
+    """A URL where nobody listens, and its socket: bound, so that nobody else can begin to."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{bound.getsockname()[1]}", bound
+
+
+@contextmanager
+def endpoint(*steps: Step, bound: socket.socket | None = None, tls: ssl.SSLContext | None = None) -> Iterator[Stub]:
+    """A stub that runs, on a port of its own or on a socket that is bound."""
+    stub = Stub(list(steps), bound)
     if tls is not None:
         stub.socket, stub.scheme = tls.wrap_socket(stub.socket, server_side=True), "https"
     thread = threading.Thread(target=stub.serve_forever, kwargs={"poll_interval": 0.01})

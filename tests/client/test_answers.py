@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import socket
 from dataclasses import FrozenInstanceError, asdict
 
 import pytest
 
-from tests.client.stub import breaks, endpoint, refuses, says
+from tests.client.stub import breaks, endpoint, nobody, refuses, says
 from xhash_ray.client import Answer, Encoded, Hit, Item
 from xhash_ray.errors import BadInput, Conflict, Overloaded, Unreachable, XhashError
 
@@ -97,21 +96,17 @@ def test_whatever_else_answers_is_said(call, step, kind, message):
     assert type(it.value) is kind
 
 
-def nobody() -> str:
-    """A URL where nothing listens."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return f"http://127.0.0.1:{probe.getsockname()[1]}"
-
-
 @pytest.mark.parametrize("url", ["nobody", "http://", "nonsense", "ftp://127.0.0.1", "http://127.0.0.1:port"])
 def test_nobody_there_is_said(call, url):
-    url = nobody() if url == "nobody" else url
-    with pytest.raises(Unreachable, match=r"no answer \(.+\)\. Start it with `xhash serve`, or check --url"):
-        call(url, "search", text="x")
+    with nobody() as (silent, _):
+        url = silent if url == "nobody" else url
+        with pytest.raises(Unreachable, match=r"no answer \(.+\)\. Start it with `xhash serve`, or check --url"):
+            call(url, "search", text="x")
 
 
 def test_signs_of_life(call):
-    assert not call(nobody(), "alive")
+    with nobody() as (silent, _):
+        assert not call(silent, "alive")
     for step, alive in [(says({"status": "ok"}), True), (says(b"ok"), False), (says({}), False), (breaks, False)]:
         with endpoint(step) as stub:
             assert call(stub.url, "alive") is alive

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import socket
+import itertools
 import threading
 import time
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.client.stub import breaks, endpoint, refuses, says, stalls, stalls_late, trickles
-from xhash_ray.client import Retry
-from xhash_ray.client.exchange import TimeLeft
+from tests.client.stub import breaks, endpoint, nobody, refuses, says, stalls, stalls_late, trickles
+from xhash_ray.client import Retry, exchange
+from xhash_ray.client.exchange import Course, TimeLeft
+from xhash_ray.client.refusals import Outcome
 from xhash_ray.client.retry import retry_after_s
 from xhash_ray.errors import BadInput, Overloaded, Unreachable, XhashError
 
@@ -59,55 +61,91 @@ def test_a_change_that_may_have_been_made_is_not_made_again(call, method, argume
         assert len(stub.asked) == 1
 
 
-def test_a_change_is_tried_again_while_nobody_listens(call):
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    with ExitStack() as later:
-        opened = []
-        timer = threading.Timer(0.2, lambda: opened.append(later.enter_context(endpoint(FACTS, port=port))))
-        timer.start()
-        patient = Retry(attempts=100, first_pause_s=0.05, longest_pause_s=0.05)
-        url = f"http://127.0.0.1:{port}"
+def test_a_change_is_tried_again_while_nobody_listens(call, pauses):
+    with nobody() as (url, bound), ExitStack() as later:
+        patient, opened = Retry(attempts=10**6, first_pause_s=0.05, longest_pause_s=0.05), []
+
+        def opens() -> None:
+            while len(pauses) < 3:
+                time.sleep(0.01)
+            opened.append(later.enter_context(endpoint(FACTS, bound=bound)))
+
+        opener = threading.Thread(target=opens)
+        opener.start()
         assert call(url, "delete", ["a"], settings={"retry": patient}) == {"rows": 5}
-        timer.join()
+        opener.join()
         assert len(opened[0].asked) == 1
-    with pytest.raises(Unreachable) as error:
+    with nobody() as (url, _), pytest.raises(Unreachable) as error:
         call(url, "delete", ["a"])
     assert "may have been made" not in str(error.value), "nobody got it"
 
 
-def test_the_endpoint_says_how_long_to_wait(call):
+@pytest.fixture
+def pauses(monkeypatch) -> list[float | None]:
+    """Seconds that clients decide to wait before they ask again; None where they do not."""
+    decided, decide = [], Course.pause_s
+
+    def noting(course: Course, outcome: Outcome) -> float | None:
+        decided.append(decide(course, outcome))
+        return decided[-1]
+
+    monkeypatch.setattr(Course, "pause_s", noting)
+    return decided
+
+
+def test_the_endpoint_says_how_long_to_wait(call, pauses):
     with endpoint(refuses(503, Retry_After="1"), FACTS) as stub:
         started_s = time.monotonic()
         assert call(stub.url, "index") == {"rows": 5}
-        assert 1 <= time.monotonic() - started_s < 3
+        assert time.monotonic() - started_s >= 1
+        assert pauses == [pytest.approx(1, abs=0.001), None]
 
 
-def test_who_is_to_wait_too_long_does_not_wait(call):
-    with endpoint(refuses(503, Retry_After="20"), FACTS) as stub:
-        started_s = time.monotonic()
+def test_who_is_to_wait_too_long_does_not_wait(call, pauses):
+    with endpoint(refuses(503, Retry_After="200"), FACTS) as stub:
         with pytest.raises(Overloaded):
-            call(stub.url, "index", settings={"timeout_s": 10})
-        assert time.monotonic() - started_s < 5
+            call(stub.url, "index", settings={"timeout_s": 100})
+        assert pauses == [None]
         assert len(stub.asked) == 1
 
 
 @pytest.mark.parametrize("step", [stalls, trickles, stalls_late, refuses(503), breaks])
-def test_all_attempts_together_take_no_longer_than_allowed(call, step):
-    timeout_s, ever = 0.6, Retry(attempts=10**6, first_pause_s=0.02, longest_pause_s=0.02)
+def test_all_attempts_together_end_when_their_time_is_over(call, step):
+    """They would last ten minutes and more by themselves."""
+    ever = Retry(attempts=10**6, first_pause_s=0.02, longest_pause_s=0.02)
     with endpoint(step) as stub:
         started_s = time.monotonic()
         with pytest.raises((Unreachable, Overloaded)):
-            call(stub.url, "index", settings={"timeout_s": timeout_s, "retry": ever})
-        assert time.monotonic() - started_s < timeout_s + 0.4
+            call(stub.url, "index", settings={"timeout_s": 0.6, "retry": ever})
+        assert time.monotonic() - started_s < 60
 
 
-def test_the_phases_of_an_attempt_share_one_deadline():
-    left = TimeLeft(0.05)
-    connecting_s = left["connect"]
-    time.sleep(0.02)
-    assert 0 < left["read"] <= connecting_s - 0.02
-    time.sleep(0.05)
+def test_the_phases_of_an_attempt_share_one_deadline(call, monkeypatch):
+    """By a clock that goes on by a second whenever it is looked at."""
+    ticks, given = itertools.count(), []
+    monkeypatch.setattr(exchange, "time", SimpleNamespace(monotonic=lambda: float(next(ticks))))
+
+    def noted(left: TimeLeft, phase: str) -> float:
+        given.append((phase, looked_up(left, phase)))
+        return given[-1][1]
+
+    looked_up = TimeLeft.__getitem__
+    monkeypatch.setattr(TimeLeft, "__getitem__", noted)
+    with endpoint(FACTS) as stub:
+        call(stub.url, "index", settings={"timeout_s": 1000})
+    assert {"connect", "read"} <= {phase for phase, _ in given}
+    left_s = [seconds for _, seconds in given]
+    assert left_s[0] < 1000
+    assert all(before > after for before, after in itertools.pairwise(left_s))
+
+
+def test_when_the_time_is_over_a_socket_still_waits_for_a_moment(monkeypatch):
+    now_s = [100.0]
+    monkeypatch.setattr(exchange, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
+    left = TimeLeft(5)
+    now_s[0] += 2
+    assert (left.seconds(), left["read"]) == (3, 3)
+    now_s[0] += 4
     assert left.seconds() < 0 < left["read"], "a socket takes no timeout below 0, and 0 would not wait at all"
 
 

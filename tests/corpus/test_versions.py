@@ -31,7 +31,7 @@ def bucket() -> Iterator[str]:
         ("AWS_DEFAULT_REGION", "us-east-1"),
     ):
         patched.setenv(name, value)
-    urllib.request.urlopen(urllib.request.Request(f"http://{host}:{port}/corpora", method="PUT"), timeout=5).close()
+    urllib.request.urlopen(urllib.request.Request(f"http://{host}:{port}/corpora", method="PUT"), timeout=120).close()
     fsspec_filesystem("s3://corpora").clear_instance_cache()
     yield "s3://corpora"
     fsspec_filesystem("s3://corpora").clear_instance_cache()

@@ -37,9 +37,16 @@ def killed_once(folder: bytes) -> None:
         killed(b"")
 
 
+def until(path: bytes) -> None:
+    """Waits for a file."""
+    while not os.path.exists(path):
+        time.sleep(0.001)
+
+
 DEEDS = {
     b"hang": lambda _: re.match(r"(a+)+$", "a" * 60 + "b"),  # in C, for years, and with the interpreter's lock
     b"sleep": lambda seconds: time.sleep(float(seconds)),
+    b"until": until,
     b"segfault": lambda _: ctypes.string_at(0),
     b"exit": lambda code: os._exit(int(code)),
     b"quit": lambda code: sys.exit(int(code)),

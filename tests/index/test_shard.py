@@ -67,7 +67,9 @@ def way(request):
         yield request.param
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @cases
 def test_ids_of_any_bytes_break_ties_the_same_way(tmp_path_factory, way, shards, n, k, target, seed):
     table, rng = code_table(n, seed), np.random.default_rng(seed)

@@ -134,7 +134,7 @@ def outcome(world: World) -> dict[str, dict[str, dict[str, torch.Tensor]]]:
 
 def work(rank: int, folder: str) -> None:
     """One process of several: takes part wherever there are enough workers for its rank."""
-    patience = datetime.timedelta(seconds=60)
+    patience = datetime.timedelta(minutes=10)
     torch.set_num_threads(1)
     for size in (size for size in SIZES if rank < size):
         dist.init_process_group("gloo", f"file://{folder}/meet-{size}", patience, rank=rank, world_size=size)

@@ -329,7 +329,7 @@ def test_the_next_window_is_read_while_this_one_is_used(monkeypatch):
     monkeypatch.setattr(streaming, "read_window", read)
     batches = Streamed(plan_of([40], 4, window_steps=1), World()).batches(Position(), 1)
     next(batches)
-    assert asked[1].wait(20)
+    assert asked[1].wait(120)
     assert not asked[3].is_set()
 
 

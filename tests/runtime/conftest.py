@@ -21,7 +21,7 @@ import pytest
 
 RAY_BIN = Path(sys.executable).parent / "ray"
 LOGICAL_CPUS = 12  # more than there are: actors and reads share two cores
-START_TIMEOUT_S = 90
+START_TIMEOUT_S = 300
 
 
 class Head(NamedTuple):
@@ -59,7 +59,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
         process.wait(5)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait(20)
+        process.wait(120)
 
 
 @pytest.fixture(scope="session")
@@ -80,7 +80,7 @@ def s3_endpoint() -> Iterator[str]:
     os.environ.update(variables)
     try:
         wait_for(url, lambda: process.poll() is None)
-        urllib.request.urlopen(urllib.request.Request(f"{url}/xhash", method="PUT"), timeout=5).close()
+        urllib.request.urlopen(urllib.request.Request(f"{url}/xhash", method="PUT"), timeout=120).close()
         yield url
     finally:
         end(process)

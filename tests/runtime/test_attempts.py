@@ -6,6 +6,7 @@ import functools
 import os
 import signal
 import sys
+import threading
 
 import pytest
 import ray
@@ -43,13 +44,11 @@ def test_memory_in_use_is_a_share():
 
 
 def test_the_watch_says_once_that_memory_is_short(monkeypatch):
-    said = []
+    said, heard = [], threading.Event()
     monkeypatch.setattr(attempts, "memory_used", lambda: 0.95)
-    with attempts.watched(lambda: said.append(1)):
-        for _ in range(100):
-            if said:
-                break
-            attempts.threading.Event().wait(0.02)
+    with attempts.watched(lambda: said.append(1) or heard.set()):
+        assert heard.wait(120)
+        threading.Event().wait(3 * attempts.POLL_S)
     assert said == [1]
 
 

@@ -15,7 +15,7 @@ from tests.conftest import REPOSITORY
 from tests.runtime.conftest import RAY_BIN, free_port
 
 XHASH = Path(sys.executable).parent / "xhash"
-TIMEOUT_S = 240
+TIMEOUT_S = 900
 
 
 def xhash(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

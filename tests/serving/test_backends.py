@@ -1,10 +1,10 @@
 """Hedging: a slow replica is overtaken, an error is one when nobody else is asked, and nobody asks without need."""
 
 import asyncio
-import time
 
 import pytest
 
+from tests import simulated_time
 from xhash_ray.serving.backends import REMEMBERED, Hedging
 
 
@@ -42,14 +42,14 @@ def asked(made: Hedging, replicas: Replicas):
         await asyncio.sleep(0)
         return answer
 
-    return asyncio.run(scene())
+    return simulated_time.run(scene())
 
 
 def test_a_slow_replica_is_overtaken_and_let_go():
     replicas = Replicas((5, "slow"), (0.01, "quick"))
-    started_s = time.monotonic()
-    assert asked(hedging(), replicas) == "quick"
-    assert time.monotonic() - started_s < 1
+    made = hedging()
+    assert asked(made, replicas) == "quick"
+    assert made.lately[-1] == pytest.approx(0.02), "the patience with the first, and what the second took"
     assert (replicas.asked, replicas.cancelled) == (2, 1)
 
 

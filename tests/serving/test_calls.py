@@ -29,7 +29,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def called(method: str, request, metadata=KEYED, credentials=None, tls=(None, None), timeout_s: float | None = 10.0):
+def called(method: str, request, metadata=KEYED, credentials=None, tls=(None, None), timeout_s: float | None = 120.0):
     """One call to a server that lives as long as it."""
 
     async def scene():
@@ -159,7 +159,7 @@ def certificate(folder, program) -> tuple[str, str]:
         "/CN=localhost",
     ]
     command += ["-addext", "subjectAltName=DNS:localhost", "-out", paths[0], "-keyout", paths[1]]
-    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    subprocess.run(command, check=True, capture_output=True, timeout=600)
     return paths
 
 
@@ -172,7 +172,7 @@ def test_both_ports_speak_tls(served, tmp_path, program):  # noqa: F811
     async def over_https():
         ports = Ports("127.0.0.1", free_port(), None, *tls)
         kept = await listen(ports)
-        async with httpx2.AsyncClient(verify=ssl.create_default_context(cafile=tls[0])) as client:
+        async with httpx2.AsyncClient(timeout=120, verify=ssl.create_default_context(cafile=tls[0])) as client:
             response = await client.get(f"https://localhost:{ports.http}/healthz")
         for task in kept:
             task.cancel()

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from tests import simulated_time
 from xhash_ray.errors import BadInput, Overloaded
 from xhash_ray.serving.coalescing import Coalescer
 
@@ -43,7 +44,7 @@ def test_answers_are_had_before_the_next_batch_may_begin():
         free.set()
         assert await asyncio.wait_for(later, 1) == 2
 
-    asyncio.run(scene())
+    simulated_time.run(scene())
 
 
 def test_the_first_goes_alone_and_those_that_came_meanwhile_together_by_kind():
@@ -58,7 +59,7 @@ def test_the_first_goes_alone_and_those_that_came_meanwhile_together_by_kind():
         assert work.batches == [("a", [0]), ("a", [1, 3, 4]), ("b", [2]), ("a", [5, 6])]
         assert (shared.batches, shared.queries) == (4, 7)
 
-    asyncio.run(scene())
+    simulated_time.run(scene())
 
 
 def test_too_many_are_refused_at_once_and_the_others_answered():
@@ -72,7 +73,7 @@ def test_too_many_are_refused_at_once_and_the_others_answered():
         assert answers[:3] == [0, 2, 4]
         assert isinstance(answers[3], Overloaded)
 
-    asyncio.run(scene())
+    simulated_time.run(scene())
 
 
 def test_a_query_past_its_deadline_is_dropped_before_its_turn():
@@ -91,7 +92,7 @@ def test_a_query_past_its_deadline_is_dropped_before_its_turn():
             await late
         assert work.batches == [("a", [1])], "nobody waits for the others any more"
 
-    asyncio.run(scene())
+    simulated_time.run(scene())
 
 
 def test_an_error_is_everybodys_of_that_batch_and_work_goes_on():
@@ -104,4 +105,4 @@ def test_an_error_is_everybodys_of_that_batch_and_work_goes_on():
         assert [answers[0], answers[3]] == [0, 6]
         assert all(isinstance(answers[place], BadInput) for place in (1, 2))
 
-    asyncio.run(scene())
+    simulated_time.run(scene())

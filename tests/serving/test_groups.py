@@ -43,7 +43,7 @@ def test_groups_merged_are_one_scan(tmp_path_factory, shards, groups, n, k, targ
     loaded = groups_of(table, shards, groups, tmp_path_factory.mktemp("index"))
     kept = table.filter(np.asarray(table["number"]) >= 10) if text else table
     kind = Kind(target, k, text, ties=True)
-    parts = [group.search(kind, [Query(query.tobytes()) for query in queries]) for group in loaded]
+    parts = [group.search(kind, [Query(query.tobytes()) for query in queries]).answers for group in loaded]
     numbers = dict(zip(kept["id"].to_pylist(), kept["number"].to_pylist(), strict=True))
     for row, query in enumerate(queries):
         merged = merge_answers([part[row] for part in parts], k)
@@ -60,7 +60,7 @@ def test_the_prefix_that_is_certified_is_that_of_the_full_answer(tmp_path_factor
     table = code_table(n, seed, values=256)
     query = np.random.default_rng(seed).integers(0, 256, 2, dtype=np.uint8)
     loaded = groups_of(table, shards, shards, tmp_path_factory.mktemp("index"))
-    parts = [group.search(Kind("image", k), [Query(query.tobytes())])[0] for group in loaded]
+    parts = [group.search(Kind("image", k), [Query(query.tobytes())]).answers[0] for group in loaded]
     full = merge_answers(parts, k).hits
     for missing in range(shards):
         bound = least_distance(loaded[missing].summaries["image"], query)

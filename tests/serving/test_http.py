@@ -62,26 +62,13 @@ class Encoder:
             raise BadInput(f"a {kind} query", "an empty text", "Write what to look for") from None
 
 
-class Metrics:
-    """Counts."""
-
-    def __init__(self) -> None:
-        self.kinds: list[str] = []
-
-    def refused(self):
-        self.kinds.append("refused")
-
-    def searched(self, kind, seconds):
-        self.kinds.append(kind)
-
-
 @pytest.fixture
 def served(index, tmp_path):  # noqa: F811
     """An endpoint over forty pairs in three groups, its parts within reach."""
     keys = tmp_path / "keys"
     keys.write_text(f"read {READ}\nadmin {ADMIN}\n")
     backends = [Backend(index, part) for part in range(GROUPS)]
-    gateway = Gateway(Router(index, backends), Encoder(), Keys(str(keys)), Metrics())
+    gateway = Gateway(Router(index, backends), Encoder(), Keys(str(keys)))
     asyncio.run(gateway.activate(None))
     http.door.opened = gateway
     with TestClient(

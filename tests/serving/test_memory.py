@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from tests.index.test_life import index, model  # noqa: F401 (fixtures)
-from tests.serving.test_http import ADMIN, GROUPS, Backend, Encoder, Metrics, served  # noqa: F401 (fixtures)
+from tests.serving.test_http import ADMIN, GROUPS, Backend, Encoder, served  # noqa: F401 (fixtures)
 from xhash_ray.errors import BadInput
 from xhash_ray.index import life
 from xhash_ray.options import IndexDelete
@@ -36,7 +36,7 @@ class Remembered:
 def gateway_of(uri: str, where: Remembered) -> Gateway:
     """A gateway that has not begun."""
     backends = [Backend(uri, part) for part in range(GROUPS)]
-    return Gateway(Router(uri, backends), Encoder(), Keys(None), Metrics(), memory=where)
+    return Gateway(Router(uri, backends), Encoder(), Keys(None), memory=where)
 
 
 def number(gateway: Gateway) -> int:

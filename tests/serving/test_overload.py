@@ -1,15 +1,17 @@
-"""Overload over a real socket: who cannot be served is refused at once, who is accepted is served in bounded time."""
+"""Overload over a real socket: who cannot be served is refused at once, who is accepted is served in bounded time.
+
+"At once" is before anything is scanned, and time is bounded by the number of scans that one waits for: the machine's
+own speed decides nothing here.
+"""
 
 import asyncio
 import json
-import time
 
 import httpx2
-import numpy as np
 
 from tests.index.test_life import index, model  # noqa: F401 (fixtures)
 from tests.serving.test_calls import free_port
-from tests.serving.test_http import Encoder, Metrics
+from tests.serving.test_http import Encoder
 from xhash_ray.benchmarks.load import Connection, request_bytes
 from xhash_ray.serving import http
 from xhash_ray.serving.backends import GroupServer, InProcess
@@ -18,65 +20,118 @@ from xhash_ray.serving.keys import Keys
 from xhash_ray.serving.listening import Ports, listen
 from xhash_ray.serving.router import Router
 
-SCAN_S, BATCH, WAITING = 0.05, 8, 32
+BATCH, WAITING = 8, 32
+SCANS = 1 + WAITING // BATCH  # that one may wait for: the one under way, and those of all who may wait
+QUERY = {"code": "0102", "metadata": False, "timeout_s": 60}
 
 
-class Slow(InProcess):
-    """A group whose scans take a while, however many queries share them."""
+class Gated(InProcess):
+    """A group that scans while a gate is open."""
+
+    def __init__(self, server: GroupServer) -> None:
+        super().__init__(server)
+        self.gate = asyncio.Event()
 
     async def call(self, method, deadline_s, *arguments):
         if method == "search":
-            await asyncio.sleep(SCAN_S)
+            await self.gate.wait()
         return await super().call(method, deadline_s, *arguments)
 
 
-async def asked(url: str, callers: int, each: int, **query) -> tuple[list[float], list[float], int]:
-    """Seconds of those answered, of those refused with 503, and how many were answered otherwise."""
-    request = request_bytes(f"{url}/v1/search", json.dumps({"code": "0102", "metadata": False, **query}).encode())
-    answered, refused, others = list[float](), list[float](), 0
+class Counting(Router):
+    """A router that notes how many scans began between a query's coming and its answer."""
 
-    async def caller() -> None:
-        nonlocal others
-        connection = Connection(url)
-        for _ in range(each):
-            started_s = time.perf_counter()
-            status = await connection.ask(request)
-            taken_s = time.perf_counter() - started_s
-            others += status not in (200, 503)
-            (answered if status == 200 else refused).append(taken_s)
-        connection.close()
+    def __init__(self, *given, **named) -> None:
+        super().__init__(*given, **named)
+        self.scans: list[int] = []
 
-    await asyncio.gather(*(caller() for _ in range(callers)))
-    return answered, refused, others
+    async def search(self, *given):
+        before = self.coalescer.batches
+        answer = await super().search(*given)
+        self.scans.append(self.coalescer.batches - before)
+        return answer
+
+
+class Asking:
+    """Callers with a connection for every question, and what they were answered."""
+
+    def __init__(self, url: str, callers: int, each: int, **query) -> None:
+        self.url, self.each, self.statuses = url, each, list[int]()
+        self.request = request_bytes(f"{url}/v1/search", json.dumps({**QUERY, **query}).encode())
+        self.callers = asyncio.gather(*(self.caller() for _ in range(callers)))
+
+    async def caller(self) -> None:
+        """Asks again when it is answered."""
+        for _ in range(self.each):
+            connection = Connection(self.url)
+            self.statuses.append(await connection.ask(self.request))
+            connection.close()
+
+    async def until(self, answers: int) -> None:
+        """Waits until so many have an answer."""
+        while len(self.statuses) < answers:
+            await asyncio.sleep(0.01)
+
+    def counts(self) -> tuple[int, int]:
+        """How many were answered, and how many refused with 503; nothing else may come."""
+        counts = self.statuses.count(200), self.statuses.count(503)
+        assert sum(counts) == len(self.statuses), self.statuses
+        return counts
 
 
 def test_under_and_after_overload(index):  # noqa: F811
     async def scene():
-        router = Router(index, [Slow(GroupServer(index))], batch=BATCH, waiting=WAITING)
-        http.door.opened = Gateway(router, Encoder(), Keys(None), Metrics())
+        group = Gated(GroupServer(index))
+        router = Counting(index, [group], batch=BATCH, waiting=WAITING)
+        http.door.opened = Gateway(router, Encoder(), Keys(None))
         await http.door.opened.activate(None)
         port = free_port()
         kept = await listen(Ports(http=port))
         url = f"http://127.0.0.1:{port}"
         try:
-            answered, refused, others = await asked(url, callers=300, each=3)
-            assert others == 0
-            assert len(refused) > len(answered) > 3 * BATCH
-            bound_s = SCAN_S * (1 + WAITING / BATCH)  # what may wait, and the batch before it
-            assert np.quantile(answered, 0.5) < bound_s + 1, "the rest is this machine answering refusals"
-            async with httpx2.AsyncClient() as client:
-                bodies = [client.post(f"{url}/v1/search", json={"code": "0102"}) for _ in range(WAITING * 3)]
-                later = [each for each in await asyncio.gather(*bodies) if each.status_code == 503]
-            assert later
-            assert {each.headers["Retry-After"] for each in later} == {"1"}
-            assert "others wait" in later[0].json()["error"]["found"]
-            answered, refused, others = await asked(url, callers=4, each=5)
-            assert (len(answered), len(refused), others) == (20, 0, 0), "it recovers by itself"
-            _, refused, _ = await asked(url, callers=WAITING, each=1, timeout_s=0.02)
-            assert refused, "what is past its time before its turn is dropped"
-            assert max(refused) < 5
+            await at_once(url, group)
+            await in_bounded_time(url, router)
+            await with_words(url, group)
+            await and_again(url, group)
         finally:
             http.door.opened = None
             kept[0].cancel()
+
+    async def at_once(url, group):
+        accepted = 1 + WAITING  # one is scanned
+        many = Asking(url, callers=300, each=1)
+        await many.until(300 - accepted)
+        assert many.counts() == (0, 300 - accepted), "nothing was scanned meanwhile"
+        group.gate.set()
+        await many.callers
+        assert many.counts() == (accepted, 300 - accepted)
+
+    async def in_bounded_time(url, router):
+        many = Asking(url, callers=100, each=4)
+        await many.callers
+        answered, _ = many.counts()
+        assert answered > WAITING
+        assert max(router.scans) <= SCANS + 1, "the next may begin before an answer is on its way"
+
+    async def with_words(url, group):
+        group.gate.clear()
+        async with httpx2.AsyncClient(timeout=None, limits=httpx2.Limits(max_connections=None)) as client:
+            asked = [asyncio.ensure_future(client.post(f"{url}/v1/search", json=QUERY)) for _ in range(WAITING * 3)]
+            done, _ = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+            group.gate.set()
+            await asyncio.gather(*asked)
+        (refusal, *_) = (each.result() for each in done)
+        assert (refusal.status_code, refusal.headers["Retry-After"]) == (503, "1")
+        assert "others wait" in refusal.json()["error"]["found"]
+
+    async def and_again(url, group):
+        few = Asking(url, callers=4, each=5)
+        await few.callers
+        assert few.counts() == (20, 0), "it recovers by itself"
+        group.gate.clear()
+        late = Asking(url, callers=WAITING, each=1, timeout_s=0.02)
+        await late.callers
+        answered, _ = late.counts()
+        assert answered <= 1, "what is past its time before its turn is dropped; the first lacks its shards"
 
     asyncio.run(scene())

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from tests.index.test_life import codes_at, model, rows_of  # noqa: F401 (fixtures)
-from tests.serving.test_http import Encoder, Metrics
+from tests.serving.test_http import Encoder
 from xhash_ray.core.hamming import distances_reference
 from xhash_ray.errors import BadInput
 from xhash_ray.index import generations
@@ -43,7 +43,7 @@ def gateway_of(folder, rows: pa.Table, shards: int, groups: int, fingerprint: st
     known = {"bits": 16, "method": "jdsh", "model_fingerprint": fingerprint, "model": "none", "shards": shards}
     generations.commit(str(folder), None, "build", segments, [], len(rows), known)
     backends = [InProcess(GroupServer(str(folder), part, groups)) for part in range(groups)]
-    gateway = Gateway(Router(str(folder), backends), Encoder(), Keys(None), Metrics())
+    gateway = Gateway(Router(str(folder), backends), Encoder(), Keys(None))
     asyncio.run(gateway.activate(None))
     return gateway
 

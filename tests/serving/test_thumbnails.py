@@ -184,7 +184,7 @@ def test_who_comes_while_ids_are_read_is_told_so_and_a_failure_is_tried_again(tm
 
     def slowly(part):
         tries.append(part)
-        go.wait(10)
+        go.wait(120)
         if len(tries) == 1:
             raise XhashError("reading ids", "no network", "Ask again")
         return located(part)
@@ -193,7 +193,7 @@ def test_who_comes_while_ids_are_read_is_told_so_and_a_failure_is_tried_again(tm
     for _ in range(2):
         with pytest.raises(Overloaded, match="0 of"):
             picture(thumbnails, "p00")
-    thumbnails.patience_s = 10
+    thumbnails.patience_s = 120
     threading.Timer(0.2, go.set).start()  # while somebody waits, who is told
     with pytest.raises(XhashError, match="no network"):
         picture(thumbnails, "p00")

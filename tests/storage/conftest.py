@@ -29,7 +29,7 @@ def moto_url() -> Iterator[str]:
     process = subprocess.Popen(command, stdout=quiet, stderr=quiet, start_new_session=True)
     try:
         wait_for(url, lambda: process.poll() is None)
-        urllib.request.urlopen(urllib.request.Request(f"{url}/xhash", method="PUT"), timeout=5).close()
+        urllib.request.urlopen(urllib.request.Request(f"{url}/xhash", method="PUT"), timeout=120).close()
         yield url
     finally:
         end(process)

@@ -9,9 +9,11 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from types import SimpleNamespace
 
 import pytest
 
+from tests import store_faults, store_listings
 from tests.storage.conftest import CREDENTIALS
 from tests.storage.primitives import CONTENT, TABLE
 from tests.store_faults import KINDS, Fault, Faults, parse
@@ -28,7 +30,7 @@ def asked(url: str, method: str = "GET", body: bytes | None = None, **headers: s
     """An answer to plain HTTP, errors too."""
     request = urllib.request.Request(url, body, {**SIGNED, **headers}, method=method)
     try:
-        with urllib.request.urlopen(request, timeout=10) as reply:
+        with urllib.request.urlopen(request, timeout=120) as reply:
             return reply.status, reply.headers, reply.read()
     except urllib.error.HTTPError as refused:
         return refused.code, refused.headers, refused.read()
@@ -80,27 +82,38 @@ def test_a_rule_befalls_what_it_names_after_so_many_and_so_often(store):
     assert asked(url + "b")[0] == 404
 
 
-def test_a_rule_holds_from_a_moment_on(store):
+@pytest.fixture
+def clock(monkeypatch) -> SimpleNamespace:
+    """The clock of the proxy, which only the test moves."""
+    clock = SimpleNamespace(now_s=1000.0)
+    for module in (store_faults, store_listings):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock.now_s))
+    return clock
+
+
+def test_a_rule_holds_from_a_moment_on(store, clock):
     store.set(Fault("expired", after_s=0.4))
+    clock.now_s += 0.3
     assert asked(f"{store.url}/xhash")[0] == 200
-    time.sleep(0.5)
+    clock.now_s += 0.2
     status, _, body = asked(f"{store.url}/xhash")
     assert status == 400
     assert b"<Code>ExpiredToken</Code>" in body
     assert asked(f"{store.url}/xhash", "HEAD")[2] == b""
 
 
-def test_listings_lag_behind_what_is_found_by_name(store):
+def test_listings_lag_behind_what_is_found_by_name(store, clock):
     places.write_bytes("s3://xhash/lag/old/a", b"x")
     store.set(Fault("stale-listing", seconds=1.5))
-    time.sleep(1.6)
+    clock.now_s += 1.6
     places.write_bytes("s3://xhash/lag/new/b", b"x")
     places.write_bytes("s3://xhash/lag/old/a", b"y")
+    clock.now_s += 1.4
     assert places.list_files("s3://xhash/lag", ("",)) == ["s3://xhash/lag/old/a"]
     assert places.read_bytes("s3://xhash/lag/new/b") == b"x"
     assert places.exists("s3://xhash/lag/new/b")
     assert store.injected["stale-listing"] >= 1
-    time.sleep(1.6)
+    clock.now_s += 0.2
     assert places.list_files("s3://xhash/lag", ("",)) == ["s3://xhash/lag/new/b", "s3://xhash/lag/old/a"]
 
 
@@ -146,7 +159,7 @@ def test_as_a_process_it_is_told_by_http(moto_url):
         assert [asked(f"{url}/xhash")[0] for _ in range(2)] == [500, 200]
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(120)
         process.stdout.close()
 
 
@@ -154,6 +167,8 @@ def test_a_silent_store_is_one_that_takes_and_never_answers(store):
     store.set(Fault("silent"))
     caller = threading.Thread(target=lambda: asked_quietly(f"{store.url}/xhash"), daemon=True)
     caller.start()
+    while not store.injected and caller.is_alive():
+        time.sleep(0.01)
     caller.join(0.5)
     assert caller.is_alive()
     assert store.injected == {"silent": 1}

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import aiohttp
 import fsspec.asyn
 import pytest
+import s3fs
 
 from tests.runtime.conftest import free_port
 from tests.storage import primitives
@@ -26,7 +27,7 @@ from xhash_ray.storage import uri as places
 from xhash_ray.storage.failures import UnusableStore
 from xhash_ray.storage.retrying import patiently
 
-REFUSED_S = 15.0  # measured 0.8 to 2.2 s
+REFUSED_S = 60.0  # measured 0.8 to 2.2 s; s3fs by itself would try for minutes
 LOST_KEY = "s3://xhash/create/{}"
 
 
@@ -78,12 +79,15 @@ def test_a_machine_that_nobody_knows_is_bad_input(pointing, monkeypatch):
 @pytest.mark.parametrize(
     "url", ["localhost:9000", "http://", "htp://127.0.0.1:9", "http://127.0.0.1:99999", "http://a..b", "http://a:b"]
 )
-def test_what_is_no_url_is_said_before_anything_is_asked(pointing, url):
+def test_what_is_no_url_is_said_before_anything_is_asked(pointing, url, monkeypatch):
     pointing(url)
-    for deed, (error, spent_s) in errors_of_all("s3://xhash/f").items():
+    asked: list[object] = []
+    monkeypatch.setattr(s3, "made_for", asked.append)
+    monkeypatch.setattr(s3fs.S3FileSystem, "_call_s3", asked.append)
+    for deed, (error, _) in errors_of_all("s3://xhash/f").items():
         assert isinstance(error, BadInput), (deed, error)
         assert str(error) == f"AWS_ENDPOINT_URL: '{url.rstrip('/')}', no URL of a server. Write it as http://host:port"
-        assert spent_s < 1.0
+        assert not asked, deed
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -130,16 +134,17 @@ def test_no_deed_hangs_before_a_store_that_never_answers(store, monkeypatch):
     store.set(Fault("silent"))
     for deed, (error, spent_s) in errors_of_all("s3://xhash/f").items():
         assert isinstance(error, Unreachable), (deed, error)
-        assert spent_s < 20.0, deed
+        assert spent_s < REFUSED_S, deed
     s3.made_for.cache_clear()
 
 
 @pytest.mark.parametrize("operation", ["UploadPart", "CompleteMultipartUpload"])
 def test_an_upload_that_falls_silent_is_given_up(store, monkeypatch, operation):
-    monkeypatch.setattr(s3, "CALL_S", 1.0)
     store.set(Fault("silent", on=operation))
-    with pytest.raises(Unreachable, match="no answer in 1 s"):
-        primitives.stream("s3://xhash/silent")
+    with monkeypatch.context() as patch:
+        patch.setattr(s3, "CALL_S", 1.0)
+        with pytest.raises(Unreachable, match="no answer in 1 s"):
+            primitives.stream("s3://xhash/silent")
     store.set()
     assert not places.exists("s3://xhash/silent/new")
 
@@ -179,7 +184,7 @@ def test_of_many_writers_of_one_content_one_is_told_true_whatever_answers_are_lo
 
     def write(number: int) -> tuple[int, bool]:
         uri = LOST_KEY.format(f"many-{number % 8}")
-        return number % 8, patiently(lambda: places.create_bytes(uri, b"{}", writer=f"writer-{number}"), 60.0)
+        return number % 8, patiently(lambda: places.create_bytes(uri, b"{}", writer=f"writer-{number}"))
 
     with ThreadPoolExecutor(16) as threads:
         told = list(threads.map(write, range(32)))
@@ -210,5 +215,5 @@ def test_an_upload_that_was_completed_unheard_is_of_the_moment(store):
     store.set(Fault("stored", on=on, times=1), Fault("no-upload", on=on, times=1))
     with pytest.raises(Unreachable, match="specified upload does not exist"):
         primitives.stream("s3://xhash/unheard")
-    patiently(lambda: primitives.stream("s3://xhash/unheard"), 20.0)
+    patiently(lambda: primitives.stream("s3://xhash/unheard"))
     assert places.read_bytes("s3://xhash/unheard/new") == primitives.WRITTEN

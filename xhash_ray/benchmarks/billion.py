@@ -22,7 +22,6 @@ import torch
 
 from xhash_ray import methods
 from xhash_ray.bench_options import BenchBillion
-from xhash_ray.benchmarks.capacity import Measured, capacity
 from xhash_ray.benchmarks.code_sets import around, centres_of
 from xhash_ray.benchmarks.hamming import GIGA, read_bandwidth
 from xhash_ray.core.bits import check_bits
@@ -46,6 +45,7 @@ from xhash_ray.index.shard import LOADING_THREADS, Shard, load_shard
 from xhash_ray.methods.artefacts import facts_of, weights_of
 from xhash_ray.methods.base import Shape
 from xhash_ray.progress import Progress
+from xhash_ray.sizing.capacity import Measured, capacity
 from xhash_ray.storage import uri as places
 from xhash_ray.storage.artefact import write_artefact
 from xhash_ray.storage.codes import from_array, to_array

@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from xhash_ray.core.bits import unpack
 from xhash_ray.core.hamming import histogram
 from xhash_ray.errors import BadInput, BadOption, nearest
+from xhash_ray.index.health import SAMPLE, health_of
 from xhash_ray.index.segments import MODALITIES, SegmentFacts, open_segment
 
-SAMPLE = 100_000
 ASKED = 500
 NEIGHBOURS, AMONG = 10, 100
 
@@ -114,19 +113,12 @@ def measure(image: UInt8[np.ndarray, "n bytes"], text: UInt8[np.ndarray, "n byte
 
 def of_modality(codes: UInt8[np.ndarray, "n bytes"]) -> dict[str, float]:
     """Balance, entropy, correlation and distinctness of one modality's codes."""
-    ones = unpack(codes[:SAMPLE]).astype(np.float32)
-    share = ones.mean(axis=0, dtype=np.float64)
-    centred = ones - share.astype(np.float32)
-    spread = centred.std(axis=0, dtype=np.float64)
-    correlation = np.abs(centred.T @ centred / len(ones)) / np.maximum(np.outer(spread, spread), 1e-12)
-    np.fill_diagonal(correlation, 0)
-    inside = np.clip(share, 1e-12, 1 - 1e-12)
-    entropy = -(inside * np.log2(inside) + (1 - inside) * np.log2(1 - inside))
+    found = health_of(codes[:SAMPLE])
     return {
-        "max_imbalance": float(np.abs(share - 0.5).max()),
-        "min_entropy": float(entropy.mean()),
-        "max_correlation": float(correlation.max()) if len(share) > 1 else 0.0,
-        "min_distinct": len(np.unique(codes, axis=0)) / len(codes),
+        "max_imbalance": found.imbalance,
+        "min_entropy": found.entropy,
+        "max_correlation": found.correlation,
+        "min_distinct": found.distinct,
     }
 
 

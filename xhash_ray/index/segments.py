@@ -208,10 +208,22 @@ def digest_of(path: str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def cache() -> Path:
+    """The folder of local copies, which its owner alone may enter: ids and metadata lie in it.
+
+    Raises:
+        BadInput: for a folder of somebody else's, who could put other rows into it.
+    """
+    folder = Path(os.environ.get(CACHE_VARIABLE, os.path.join(tempfile.gettempdir(), "xhash-cache")))
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.stat().st_uid != os.geteuid():
+        raise BadInput(f"a local cache in {folder}", "another user's folder", f"Name one of yours in {CACHE_VARIABLE}")
+    return folder
+
+
 def fetched(place: str, facts: IndexFile) -> str:
     """A local copy of an object, named by its digest; fetched where it is not there yet."""
-    folder = Path(os.environ.get(CACHE_VARIABLE, os.path.join(tempfile.gettempdir(), "xhash-cache")))
-    target = folder / f"{facts.sha256}.arrow"
+    target = cache() / f"{facts.sha256}.arrow"
     if not target.exists() or target.stat().st_size != facts.size_bytes:
-        streams.fetch(place, str(target))
+        streams.fetch(place, str(target), facts.sha256)
     return str(target)

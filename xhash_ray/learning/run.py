@@ -58,6 +58,11 @@ class Plan:
         most = max(self.options.workers, self.options.max_workers or 0)
         return range(max(1, self.options.workers), max(1, most) + 1)
 
+    @property
+    def pairs_per_pass(self) -> int:
+        """Pairs of a pass over the data: whole batches, and about as many where they are streamed."""
+        return int(self.data.pairs // self.settings.batch_size * self.settings.batch_size)
+
     def method(self) -> Method:
         """The method with its first weights, the same for everyone."""
         torch.manual_seed(self.options.seed)

@@ -1,4 +1,4 @@
-"""One run as people and machines see it: lines, events, the closing report; and when there are too many rejects."""
+"""One run as people and machines see it: lines, events, metrics, the closing report; and what is too many rejects."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from xhash_ray.errors import BadInput, XhashError
 from xhash_ray.pipeline.events import Events
 from xhash_ray.pipeline.lines import WatchProgress
 from xhash_ray.pipeline.report import MOST_REJECTS, Report, write_report
+from xhash_ray.pipeline.reporting import RunMetrics
 from xhash_ray.pipeline.watching import Snapshot, Stage, UnitDone, Watch
 from xhash_ray.storage import tables
 from xhash_ray.storage import uri as places
@@ -59,6 +60,7 @@ class Observer:
         self.progress = WatchProgress(self.watch)
         self.events = Events(events)
         self.events.started(verb, total, stages, before, out=log.uri, run=log.run)
+        self.metrics = RunMetrics(verb)
         self.report: str | None = None
         self.lock, self.over = threading.Lock(), threading.Event()
         self.heart = threading.Thread(target=self.beat, daemon=True)
@@ -76,6 +78,7 @@ class Observer:
                 self.count(facts)
                 self.watch.add(done)
                 self.events.unit(done)
+                self.metrics.unit(done)
             self.check()
         self.over.set()
         self.heart.join()
@@ -91,6 +94,7 @@ class Observer:
             with self.lock:
                 if now := self.progress.update():
                     self.events.progress(now)
+                    self.metrics.moment(now)
 
     def check(self) -> None:
         """Raises BadInput when more pairs are unusable than may be: what is done stays done."""
@@ -115,6 +119,7 @@ class Observer:
         """The run is complete and published."""
         last = self.progress.update(at_once=True) or self.watch.snapshot()
         self.events.finished(last, **facts)
+        self.metrics.moment(last)
         self.close_with(last, None)
         return last
 
@@ -128,6 +133,8 @@ class Observer:
             self.report = place
 
     def __enter__(self) -> Observer:
+        self.metrics.__enter__()
+        self.metrics.planned(self.total, self.watch.before)
         return self
 
     def __exit__(
@@ -136,6 +143,7 @@ class Observer:
         self.over.set()
         if self.heart.is_alive():
             self.heart.join()
+        self.metrics.__exit__(kind, error, trace)
         if error is not None:
             last = self.watch.snapshot()
             reason = str(error) or type(error).__name__

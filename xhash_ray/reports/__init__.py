@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from xhash_ray.reports import benches
+from xhash_ray.reports import benches, drills, metrics, sizing
 from xhash_ray.reports.tables import facts, table
 
 CAPTION_WIDTH = 72
@@ -19,6 +19,7 @@ def render(verb: str, result: dict[str, Any]) -> str:
     special |= {
         "methods": methods,
         "methods show": method,
+        "metrics": metrics.listed,
         "bench methods": benches.zoo,
         "bench training": benches.loops,
         "bench jdsh": benches.epochs,
@@ -26,11 +27,15 @@ def render(verb: str, result: dict[str, Any]) -> str:
         "bench serve": benches.servers,
         "bench encode": benches.encoders,
         "bench extract": benches.extractors,
+        "plan": sizing.plan,
+        "bench machine": sizing.machine,
+        "bench plan": sizing.comparison,
         "extract": worked,
         "encode": worked,
         "verify": verified,
         "bench rescoring": benches.orders,
         "index info": index_info,
+        "drill": drills.drill,
     }
     return special.get(verb, facts)(result)
 

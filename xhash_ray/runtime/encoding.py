@@ -16,12 +16,14 @@ from xhash_ray.options import Encode
 from xhash_ray.pipeline import codes
 from xhash_ray.pipeline.codes import CodePlan, CodeUnit
 from xhash_ray.pipeline.observing import Observer
+from xhash_ray.pipeline.reporting import report_steps
 from xhash_ray.pipeline.starting import check_rows, corpus_identity
 from xhash_ray.pipeline.summing import summary
 from xhash_ray.pipeline.watching import Stage, UnitDone
 from xhash_ray.progress import Progress
 from xhash_ray.runtime import cluster
 from xhash_ray.runtime.extraction import Job, run
+from xhash_ray.runtime.telemetry import reported_to_ray
 from xhash_ray.runtime.units import each_unit
 from xhash_ray.storage import tables, writing
 from xhash_ray.storage import uri as places
@@ -29,6 +31,8 @@ from xhash_ray.storage.artefact import read_artefact, require_lengths
 from xhash_ray.storage.features import FeatureSet, open_features
 from xhash_ray.storage.retrying import patiently
 from xhash_ray.storage.unit_log import UnitFacts, UnitLog, open_log
+
+STEPS = ("read", "encode", "write")
 
 
 def encode(options: Encode) -> dict[str, Any]:
@@ -95,7 +99,7 @@ def encode_features(options: Encode, model_uri: str, facts: Mapping[str, Any], k
         return summary(log, done, 0.0)
     writing.begin(writing.Claim(log.uri, log.run))
     known |= {"classes": list(features.classes), "made_from": {"features": uri}}
-    with cluster.connected():
+    with cluster.connected(), reported_to_ray():
         return work_through(log, plan, done, options, model_uri, known)
 
 
@@ -131,12 +135,12 @@ def work_through(
     """Everything that is left, then the published codes."""
     left = [unit for unit in plan.units if unit.number not in done]
     workers = max(1, min(len(left), cluster.cores()))
-    stages = [Stage(name, workers) for name in ("read", "encode", "write")]  # one after the other in the same task
+    stages = [Stage(name, workers) for name in STEPS]  # one after the other in the same task
     method = functools.partial(codes.method_of, model_uri, known["model_fingerprint"])
     task = functools.partial(encode_alone, method=method, log=log, keep=options.keep_features)
     with Observer("encode", log, stages, plan.pairs, done, 0.0, plan.identity, options.events) as seen:
         seen.progress.say(f"{plan.pairs:,} pairs, {len(left):,} of {len(plan.units):,} units to do")
-        seen.follow(each_unit(left, task))
+        seen.follow(each_unit(left, task, functools.partial(report_steps, verb="encode", names=STEPS)))
         patiently(lambda: log.finish(list(seen.done.values()), known))
         last = seen.finish()
         seen.progress.finish(sum(unit.rows for unit in seen.done.values()), log.uri)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import socket
 import threading
@@ -64,7 +65,7 @@ def start(options: Serve) -> dict[str, Any]:
         encoder_threads=cluster.threads_for(options.encoders),
         encoder_gpus=options.encoder_gpus,
         images=options.images,
-        keys=options.keys,
+        keys=absolute(options.keys),
         ports=own_ports(options),
     )
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
@@ -90,13 +91,18 @@ def ports_of(options: Serve) -> list[int]:
     return [port for port in (options.port, options.grpc_port) if port is not None]
 
 
+def absolute(path: str | None) -> str | None:
+    """A local file by a name that replicas, whose working folder is another, know too."""
+    return path and os.path.abspath(os.path.expanduser(path))
+
+
 def own_ports(options: Serve) -> Ports:
     """Where the gateway listens itself: nowhere on a cluster that was joined, whose nodes all have Serve's proxies.
 
     Raises:
         BadInput: for what only the one or the other can do.
     """
-    tls = (options.tls_certificate, options.tls_key)
+    tls = (absolute(options.tls_certificate), absolute(options.tls_key))
     if cluster.is_joined():
         if any(tls):
             do = "Have what stands before the cluster end TLS, or configure Serve's http_options"

@@ -25,6 +25,7 @@ from xhash_ray.pipeline.observing import Observer
 from xhash_ray.pipeline.plan import Plan, from_json, joined, rows_for
 from xhash_ray.pipeline.preparing import Recipe
 from xhash_ray.pipeline.processes import prepared
+from xhash_ray.pipeline.reporting import report_steps
 from xhash_ray.pipeline.starting import (
     Start,
     check_rows,
@@ -37,6 +38,7 @@ from xhash_ray.pipeline.summing import summary
 from xhash_ray.pipeline.watching import Stage
 from xhash_ray.progress import Progress
 from xhash_ray.runtime import attempts, cluster
+from xhash_ray.runtime.telemetry import reported_to_ray
 from xhash_ray.runtime.units import Step, each_unit, flow
 from xhash_ray.storage import writing
 from xhash_ray.storage.retrying import patiently
@@ -48,6 +50,7 @@ PREPARE_CPUS, PREPARE_CPUS_BESIDE_GPU = 0.5, 1.0
 MODELS_PER_NODE = 4  # on CPUs: each is a copy in memory, and a few with several threads keep all cores busy
 MODEL_CPUS = 0.45  # pools that held every CPU would starve each other; the system shares out the cores
 FEW_ROWS = 50_000  # whose ids are read sooner than tasks start
+STEPS = ("read", "prepare", "embed", "write")
 Hashed = Callable[[pa.Table], pa.Table]
 
 
@@ -115,7 +118,7 @@ def run(job: Job, options: Extract | Encode) -> dict[str, Any]:
     writing.begin(writing.Claim(start.log.uri, start.log.run))  # a place that cannot be written is noticed here
     importing = threading.Thread(target=importlib.import_module, args=("xhash_ray.features.clip",), daemon=True)
     importing.start()  # it takes seconds, and so does the start of Ray
-    with cluster.connected():
+    with cluster.connected(), reported_to_ray():
         encoder = facts_of(job)
         check_encoder(start, encoder)
         plan = planned(start, options, job.identity, encoder, progress)
@@ -181,7 +184,7 @@ class Pools:
 
     def stages(self) -> list[Stage]:
         """For the watch."""
-        return [Stage(name, getattr(self, name)) for name in ("read", "prepare", "embed", "write")]
+        return [Stage(name, getattr(self, name)) for name in STEPS]
 
 
 def pools_for(options: CorpusWork, units: int) -> Pools:
@@ -208,7 +211,7 @@ def work_through(job: Job, start: Start, plan: Plan, recipe: Recipe, options: Ex
         left = sum(len(task.units) for task in tasks)
         seen.progress.say(f"{plan.pairs:,} pairs, {left:,} of {len(plan.units):,} units to do")
         if tasks:
-            seen.follow(flow(tasks, steps(start.source, recipe, options, job.hashed, log, pools)))
+            seen.follow(flow(tasks, steps(job, start.source, recipe, options, log, pools)))
         if not any(unit.part for unit in seen.done.values()):
             raise BadInput(f"{verb} {options.out}", "no pair is usable", f"See {log.uri}/{writing.REJECTS}")
         published = {**job.facts, "encoder": recipe.encoder.as_json(), "classes": list(plan.classes)}
@@ -219,20 +222,20 @@ def work_through(job: Job, start: Start, plan: Plan, recipe: Recipe, options: Ex
         return summary(log, seen.done, last.elapsed_s, last, seen.report)
 
 
-def steps(
-    source: Source, recipe: Recipe, options: CorpusWork, hashed: Hashed, log: UnitLog, pools: Pools
-) -> list[Step]:
+def steps(job: Job, source: Source, recipe: Recipe, options: CorpusWork, log: UnitLog, pools: Pools) -> list[Step]:
     """The stages as Ray Data runs them."""
     from xhash_ray.runtime.embedding import Embedding
 
-    held = functools.partial(Embedding, recipe, options, pools.threads, pools.gpus > 0, hashed, attempts.counter())
+    held = functools.partial(Embedding, recipe, options, pools.threads, pools.gpus > 0, job.hashed, attempts.counter())
+    told = {name: functools.partial(report_steps, verb=job.verb, names=(name,)) for name in STEPS}
     return [
-        Step(functools.partial(load, source=source), pools.read, READ_CPUS),
+        Step(functools.partial(load, source=source), pools.read, READ_CPUS, told=told["read"]),
         Step(
             functools.partial(prepared, recipe=recipe, timeout_s=options.decoder_timeout_s, tokenise=pools.gpus > 0),
             pools.prepare,
             PREPARE_CPUS_BESIDE_GPU if pools.gpus else PREPARE_CPUS,
+            told=told["prepare"],
         ),
-        Step(held, pools.embed, MODEL_CPUS, pools.gpus, held=True),
-        Step(functools.partial(write_unit, log=log), pools.write, WRITE_CPUS),
+        Step(held, pools.embed, MODEL_CPUS, pools.gpus, held=True, told=told["embed"]),
+        Step(functools.partial(write_unit, log=log), pools.write, WRITE_CPUS, told=told["write"]),
     ]

@@ -13,15 +13,17 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.functional_validators import ModelWrapValidatorHandler
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
-from xhash_ray.errors import BadInput, XhashError
+from xhash_ray import __version__
+from xhash_ray.errors import BadInput, BadOption, XhashError, nearest
 from xhash_ray.index import generations
-from xhash_ray.runtime import telemetry
 from xhash_ray.runtime.deployed import Deployed, DeployedEncoder
-from xhash_ray.serving import http, memory
+from xhash_ray.runtime.telemetry import report_to_ray
+from xhash_ray.serving import http, memory, reporting
 from xhash_ray.serving.answers import Query
 from xhash_ray.serving.backends import SCANS_AT_ONCE, Backend, GroupServer, InProcess
 from xhash_ray.serving.calls import Calls, Servicer
@@ -49,9 +51,13 @@ class ServeArgs(BaseModel):
         encoders: Replicas of the encoder.
         encoder_threads: Of each.
         encoder_gpus: GPUs, or a part of one, of each.
+        spread: Copies of one thing never share a node: the cluster needs as many nodes that work as the most copies.
         images: Corpus whose images the page shows.
         keys: Local file of API keys.
         ports: Of the gateway's own; none where Serve's proxies listen.
+
+    Raises:
+        BadOption: for a key that this version does not know, or a value that cannot be.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -64,9 +70,30 @@ class ServeArgs(BaseModel):
     encoders: int = Field(1, ge=1)
     encoder_threads: int = Field(2, ge=1)
     encoder_gpus: float = Field(0.0, ge=0)
+    spread: bool = False
     images: str | None = None
     keys: str | None = None
     ports: Ports = Ports()
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def said_in_one_line(cls, given: Any, handler: ModelWrapValidatorHandler["ServeArgs"]) -> "ServeArgs":
+        """What pydantic finds wrong first, as an error of this project: `serve status` shows it last."""
+        try:
+            return handler(given)
+        except ValidationError as error:
+            raise wrong_argument(error) from None
+
+
+def wrong_argument(error: ValidationError) -> BadOption:
+    """The first thing that is wrong with the arguments, and what could be meant."""
+    asked, first = "args of the application", error.errors()[0]
+    name = ".".join(map(str, first["loc"]))
+    if first["type"] == "extra_forbidden":
+        found = f"unknown key '{name}' in xhash-ray {__version__}"
+        return BadOption(asked, found, nearest(name, ServeArgs.model_fields))
+    found = f"{name or 'they'}: {first['msg']}"
+    return BadOption(asked, found, "See ServeArgs in xhash_ray/runtime/serving.py for what they may hold")
 
 
 def build_app(args: ServeArgs) -> serve.Application:
@@ -75,7 +102,7 @@ def build_app(args: ServeArgs) -> serve.Application:
     Raises:
         BadInput: when there is no index, or the files of keys or certificates are none.
     """
-    shards, encoder, gateway = deployments()
+    shards, encoder, gateway = (each.options(max_replicas_per_node=per_node(args)) for each in deployments())
     served = generations.current(places.normalise(args.index))
     Keys(args.keys)
     check_ports(args.ports)
@@ -88,6 +115,11 @@ def build_app(args: ServeArgs) -> serve.Application:
     bound_encoder = copies.bind(served.uri, args.pretrained, args.encoder_threads)
     hedged = args.replicas > 1
     return gateway.options(num_replicas=args.gateways).bind(args, served.uri, hedged, bound_encoder, *groups)
+
+
+def per_node(args: ServeArgs) -> int | None:
+    """Copies of one deployment that a node may hold, None for any number."""
+    return 1 if args.spread else None
 
 
 def __getattr__(name: str) -> Any:
@@ -119,6 +151,7 @@ class ShardsDeployment:
             self.server.prepare(generations.current(uri).number)
         self.turns = ThreadPoolExecutor(SCANS_AT_ONCE)
         settle()
+        begin_reporting("shards", self.server)
 
     async def call(self, method: str, left_s: float, *arguments: Any) -> Any:
         """A method of `GroupServer`, unless its time is over before its turn; errors of this project are returned."""
@@ -131,6 +164,25 @@ class ShardsDeployment:
             return self.server.in_time(method, expires_s, *arguments)
         except XhashError as error:
             return error
+
+
+def begin_reporting(role: str, group: GroupServer | None = None) -> None:
+    """Has this process report to Ray, and say again and again what it takes and what its group of shards holds."""
+    report_to_ray()
+    replica = replica_id()
+    told = reporting.GroupReport(group, replica) if group else None
+
+    def say() -> None:
+        reporting.report_process(role, replica)
+        if told:
+            told()
+
+    reporting.keep_saying_aside(say)
+
+
+def replica_id() -> str:
+    """What tells this process from other replicas, and from those before it."""
+    return str(serve.get_replica_context().replica_id.unique_id)
 
 
 @contextlib.contextmanager
@@ -152,6 +204,7 @@ class EncoderDeployment:
         with said_only("the encoder"):
             current = generations.current(uri)
             self.server.encoder(current.model_uri, current.facts["model_fingerprint"])
+        begin_reporting("encoder")
 
     def recall(self) -> tuple[int, int] | None:
         """See `EncoderServer`."""
@@ -188,16 +241,20 @@ class GatewayDeployment(Servicer):
     async def __init__(  # type: ignore[misc]  # Serve awaits it
         self, args: ServeArgs, uri: str, hedged: bool, encoder: DeploymentHandle, *groups: DeploymentHandle
     ) -> None:
-        backends: list[Backend] = [Deployed(each, hedged) for each in groups] or [InProcess(GroupServer(uri))]
+        own = None if groups else GroupServer(uri)
+        backends: list[Backend] = [InProcess(own)] if own else [Deployed(each, hedged) for each in groups]
         deployed = DeployedEncoder(encoder)
         images = Thumbnails(args.images) if args.images else None
         router = Router(uri, backends)
-        gateway = Gateway(router, deployed, Keys(args.keys), telemetry.RayMetrics(), images, deployed)
+        gateway = Gateway(router, deployed, Keys(args.keys), images, deployed)
         await memory.begin(gateway, deployed)
         self.following = asyncio.get_running_loop().create_task(memory.keep_agreeing(gateway, deployed))
         self.listening = await listen(args.ports)
         self.calls = Calls(lambda: gateway)
         settle()
+        begin_reporting("gateway", own)
+        say = reporting.GatewayReport(gateway, replica_id())
+        self.reporting = asyncio.get_running_loop().create_task(reporting.keep_saying(say))
         http.door.opened = gateway  # by its module: Serve copies this class, and whatever it names otherwise
 
     def check_health(self) -> None:

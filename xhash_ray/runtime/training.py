@@ -21,6 +21,7 @@ from xhash_ray.errors import BadInput, XhashError
 from xhash_ray.learning.data import Pairs
 from xhash_ray.learning.history import History
 from xhash_ray.learning.loop import schedule
+from xhash_ray.learning.reporting import TrainingMetrics
 from xhash_ray.learning.run import Outcome, Plan, hand_in, learn, plan_training
 from xhash_ray.learning.sources import Position
 from xhash_ray.methods.base import World
@@ -30,6 +31,7 @@ from xhash_ray.runtime import cluster
 from xhash_ray.runtime.collectives import current_world
 from xhash_ray.runtime.relay import delivered
 from xhash_ray.runtime.streaming import OrderedWindows, shard_windows
+from xhash_ray.runtime.telemetry import reported_to_ray
 from xhash_ray.storage import uri as places
 from xhash_ray.storage.writing import new_run
 
@@ -64,21 +66,30 @@ def train(options: Train) -> dict[str, Any]:
         progress.say(f"continuing from {checkpoints.latest()}")
         history.load(checkpoints.reports())
 
+    metrics = TrainingMetrics(options.method, schedule(plan.method()), plan.pairs_per_pass, len(history.rows))
+
     def on_message(message: dict[str, Any]) -> None:
         """An epoch's report, or how far a pass is."""
         if "step" in message:
             progress.step(**message)
+            metrics.step(**message)
             return
         epoch = message.pop("epoch")
         history.add(epoch, message)
         progress.epoch(epoch, message)
+        metrics.epoch(epoch, message)
 
     if options.workers == 0:
-        outcome = learn(
-            plan, World(), pairs, lambda epoch, report: on_message({"epoch": epoch, **report}), StepLines(on_message)
-        )
+        with metrics:
+            outcome = learn(
+                plan,
+                World(),
+                pairs,
+                lambda epoch, report: on_message({"epoch": epoch, **report}),
+                StepLines(on_message),
+            )
     else:
-        with cluster.connected(), delivered(on_message) as mailbox:
+        with cluster.connected(), reported_to_ray(), metrics, delivered(on_message) as mailbox:
             outcome = spread(plan, pairs, mailbox)
     history.close()
     return sum_up(plan, outcome, progress.seconds)

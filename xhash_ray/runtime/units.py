@@ -18,6 +18,7 @@ from ray.data import ActorPoolStrategy, Dataset, TaskPoolStrategy
 
 from xhash_ray.errors import XhashError
 from xhash_ray.runtime import cluster
+from xhash_ray.runtime.telemetry import report_to_ray
 
 Unit = TypeVar("Unit")
 Answer = TypeVar("Answer")
@@ -36,6 +37,7 @@ class Step:
         cpus: Logical CPUs of each.
         gpus: GPUs of each, or parts of one.
         held: Whether processes keep something large, such as a model, and so live as long as the work.
+        told: Called with every answer in the process that found it, which reports to Ray.
     """
 
     do: Callable[..., Any]
@@ -43,15 +45,23 @@ class Step:
     cpus: float = 1.0
     gpus: float = 0.0
     held: bool = False
+    told: Callable[[Any], None] | None = None
 
 
-def each_unit(units: Sequence[Unit], do: Callable[[Unit], Answer]) -> Iterator[Answer]:
+def each_unit(
+    units: Sequence[Unit], do: Callable[[Unit], Answer], told: Callable[[Any], None] | None = None
+) -> Iterator[Answer]:
     """The answers, in the order in which they are ready; as many tasks at once as there are cores.
+
+    Args:
+        units: The work.
+        do: What is done with each.
+        told: See `Step`.
 
     Raises:
         XhashError: what a task raised; tasks that have not begun then never do.
     """
-    return flow(units, [Step(functools.partial(alone, do=do), cluster.cores())])
+    return flow(units, [Step(functools.partial(alone, do=do), cluster.cores(), told=told)])
 
 
 def alone(unit: Unit, do: Callable[[Unit], Answer]) -> list[Answer]:
@@ -94,16 +104,18 @@ def add_step(dataset: Dataset, step: Step, most: int) -> Dataset:
         shared["num_gpus"] = step.gpus
     if step.held:
         pool = ActorPoolStrategy(size=step.workers)
-        return dataset.map_batches(Holder, fn_constructor_args=(step.do,), compute=pool, **shared)
+        return dataset.map_batches(Holder, fn_constructor_args=(step.do, step.told), compute=pool, **shared)
     pool = TaskPoolStrategy(size=max(1, min(step.workers, most)))
-    return dataset.map_batches(functools.partial(done_by, do=step.do), compute=pool, **shared)
+    return dataset.map_batches(functools.partial(done_by, do=step.do, told=step.told), compute=pool, **shared)
 
 
 class Holder:
     """An actor's part of a step: makes what it holds once."""
 
-    def __init__(self, make: Callable[[], Callable[[Any], Iterable[Any]]]) -> None:
-        self.do, self.failed = None, None
+    def __init__(
+        self, make: Callable[[], Callable[[Any], Iterable[Any]]], told: Callable[[Any], None] | None = None
+    ) -> None:
+        self.do, self.failed, self.told = None, None, told
         try:
             self.do = make()
         except XhashError as error:  # said with the first piece of work: an actor that cannot start is tried for ever
@@ -114,10 +126,12 @@ class Holder:
         if self.failed or self.do is None:
             yield as_row(self.failed)
         else:
-            yield from done_by(batch, self.do)
+            yield from done_by(batch, self.do, self.told)
 
 
-def done_by(batch: pa.Table, do: Callable[[Any], Iterable[Any]]) -> Iterator[pa.Table]:
+def done_by(
+    batch: pa.Table, do: Callable[[Any], Iterable[Any]], told: Callable[[Any], None] | None = None
+) -> Iterator[pa.Table]:
     """One row of work becomes any number; an error goes on as it is."""
     if batch.num_rows == 0:  # what a step without answers leaves
         return
@@ -127,6 +141,9 @@ def done_by(batch: pa.Table, do: Callable[[Any], Iterable[Any]]) -> Iterator[pa.
         return
     try:
         for answer in do(work):
+            if told:
+                report_to_ray()
+                told(answer)
             yield as_row(answer)
     except XhashError as error:
         yield as_row(error)

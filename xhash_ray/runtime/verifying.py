@@ -10,9 +10,11 @@ from xhash_ray.errors import BadOption, XhashError
 from xhash_ray.options import Verify
 from xhash_ray.pipeline import surveying, verifying
 from xhash_ray.pipeline.plan import MOST_ROWS
+from xhash_ray.pipeline.reporting import RunMetrics
 from xhash_ray.pipeline.verifying import Findings, Ids, Seen
 from xhash_ray.progress import Progress
 from xhash_ray.runtime import cluster
+from xhash_ray.runtime.telemetry import reported_to_ray
 from xhash_ray.runtime.units import each_unit
 from xhash_ray.storage import tables
 from xhash_ray.storage import uri as places
@@ -34,9 +36,9 @@ def verify(options: Verify) -> dict[str, Any]:
     """
     if not options.features and not options.codes:
         raise BadOption("xhash verify", "neither --features nor --codes", "Name what is to be verified")
-    progress, findings = Progress("verify", unit="files"), Findings()
+    progress, findings = Looking(), Findings()
     result: dict[str, Any] = {"checked": [], "pairs": {}, "rejected": 0, "files": 0}
-    with cluster.connected():
+    with cluster.connected(), reported_to_ray(), progress.metrics:
         features = options.features
         if options.codes:
             codes = places.normalise(options.codes)
@@ -57,6 +59,19 @@ def verify(options: Verify) -> dict[str, Any]:
         raise XhashError("verifying ids and files", "; ".join(findings.problems[:SHOWN]) + more, remedy)
     result["files"] = progress.done
     return result | {"ids": findings.compared, "seconds": round(progress.seconds, 2)}
+
+
+class Looking(Progress):
+    """Lines and metrics about the files and parts that were looked at."""
+
+    def __init__(self) -> None:
+        super().__init__("verify", unit="files")
+        self.metrics = RunMetrics("verify")
+
+    def add(self, count: int) -> None:
+        """Counts some, and says so when it is time."""
+        super().add(count)
+        self.metrics.units(count)
 
 
 def check_link(

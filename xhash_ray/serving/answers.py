@@ -60,6 +60,20 @@ class Answer(NamedTuple):
     scores: Sequence[float] = ()
 
 
+class Scanned(NamedTuple):
+    """A group's answers to queries that shared a scan.
+
+    Attributes:
+        answers: One per query, in their order.
+        scan_s: Time that finding and ordering the hits took, in seconds.
+        fetch_s: Time that fetching their metadata took.
+    """
+
+    answers: list[Answer]
+    scan_s: float
+    fetch_s: float
+
+
 def merge_answers(parts: Sequence[Answer], k: int) -> Answer:
     """One query's answer over several groups, by (distance, id)."""
     if len(parts) == 1:

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple, Protocol
 
 import pyarrow as pa
 
+from xhash_ray import telemetry
 from xhash_ray.errors import Overloaded, XhashError
-from xhash_ray.serving.answers import Answer, Kind, Query
+from xhash_ray.serving.answers import Kind, Query, Scanned
 from xhash_ray.serving.certificates import Summary
 from xhash_ray.serving.groups import Group, Holder
 
@@ -75,9 +76,14 @@ class GroupServer:
         group = self.holder.group(generation)
         return Prepared(group.summaries, group.schema)
 
-    def search(self, generation: int, kind: Kind, queries: Sequence[Query]) -> list[Answer]:
+    def search(self, generation: int, kind: Kind, queries: Sequence[Query]) -> Scanned:
         """The answers to queries of one kind."""
-        return self.group(generation).search(kind, queries)
+        group, number = self.group(generation), str(self.holder.part)
+        found = group.search(kind, queries)
+        telemetry.add("xhash_scanned_codes", group.rows * len(queries), group=number)
+        telemetry.add("xhash_scanned_bytes", group.rows * group.bits // 8, group=number)
+        telemetry.add("xhash_scan_busy_seconds", found.scan_s, group=number)
+        return found
 
     def item(self, generation: int, identity: str) -> dict[str, Any] | None:
         """A stored pair; None for one that is not here."""

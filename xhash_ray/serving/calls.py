@@ -13,6 +13,7 @@ from xhash_ray.errors import BadInput, Conflict, Overloaded, Unreachable, XhashE
 from xhash_ray.serving.bodies import invalid
 from xhash_ray.serving.gateway import Gateway
 from xhash_ray.serving.messages import SERVICE, message, to_answer, to_index, to_item, to_request
+from xhash_ray.serving.observing import reading
 from xhash_ray.serving.requests import MAX_BATCH
 from xhash_ray.serving.router import ITEM_TIMEOUT_S
 
@@ -64,13 +65,17 @@ class Calls:
 
     async def Search(self, gateway: Gateway, request: Any, left_s: float | None) -> Any:  # noqa: N802
         """SearchRequest to SearchAnswer."""
-        return to_answer(await gateway.search(to_request(request, left_s)))
+        with reading():
+            asked = to_request(request, left_s)
+        return to_answer(await gateway.search(asked))
 
     async def SearchBatch(self, gateway: Gateway, request: Any, left_s: float | None) -> Any:  # noqa: N802
         """BatchRequest to BatchAnswer."""
-        if not 1 <= len(request.queries) <= MAX_BATCH:
-            raise BadInput("a batch", f"{len(request.queries):,} queries", f"Send 1 to {MAX_BATCH:,}")
-        found = await gateway.search_batch([to_request(query, left_s) for query in request.queries])
+        with reading():
+            if not 1 <= len(request.queries) <= MAX_BATCH:
+                raise BadInput("a batch", f"{len(request.queries):,} queries", f"Send 1 to {MAX_BATCH:,}")
+            asked = [to_request(query, left_s) for query in request.queries]
+        found = await gateway.search_batch(asked)
         return message("BatchAnswer")(answers=[to_answer(each) for each in found])
 
     async def Encode(self, gateway: Gateway, request: Any, left_s: float | None) -> Any:  # noqa: N802

@@ -47,7 +47,7 @@ class Coalescer:
         self.run, self.most, self.at_once, self.bound, self.until = run, most, at_once, bound, until
         self.waiting: list[Waiting] = []
         self.at_work: set[asyncio.Task[None]] = set()
-        self.batches = self.queries = 0
+        self.batches = self.queries = self.longest = 0
 
     async def ask(self, kind: Hashable, query: Any, deadline_s: float = float("inf")) -> Any:
         """The answer to one query.
@@ -67,11 +67,17 @@ class Coalescer:
         mine = Waiting(kind, query, deadline_s)
         self.waiting.append(mine)
         self.start()
+        self.longest = max(self.longest, len(self.waiting))
         left_s = deadline_s - time.monotonic() + GRACE_S
         try:  # others of its batch may have more time
             return await asyncio.wait_for(mine.answer, left_s if left_s < float("inf") else None)
         except TimeoutError:
             raise Overloaded("a search", "its time was over", "Ask again") from None
+
+    def waited(self) -> int:
+        """How many have waited at once since this was asked last."""
+        longest, self.longest = max(self.longest, len(self.waiting)), len(self.waiting)
+        return longest
 
     def start(self) -> None:
         """Takes the next batch, if there is somebody to do it."""

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
+from xhash_ray import telemetry
 from xhash_ray.errors import BadInput, Overloaded
 from xhash_ray.serving.answers import Answer, Kind, Query
 from xhash_ray.serving.keys import Keys
+from xhash_ray.serving.observing import Spent, added, counted, parts_of, report_parts
 from xhash_ray.serving.requests import SearchRequest, decode_code, decode_image
 from xhash_ray.serving.router import Merged, Router, Served
+from xhash_ray.serving.sampling import QuerySample
 from xhash_ray.serving.thumbnails import Thumbnails
 from xhash_ray.storage.codes import FEATURE_COLUMNS
 
@@ -44,16 +46,6 @@ class Memory(Protocol):
         """Keeps a generation's number. Raises nothing: who forgets is told again."""
 
 
-class Metrics(Protocol):
-    """Counts and times."""
-
-    def refused(self) -> None:
-        """Counts a search that could not be answered as it was asked."""
-
-    def searched(self, kind: str, seconds: Mapping[str, float]) -> None:
-        """Counts an answered search and the time of its parts."""
-
-
 class Gateway:
     """Answers requests.
 
@@ -61,9 +53,12 @@ class Gateway:
         router: To the shards.
         encoder: Of queries.
         keys: Who may ask.
-        metrics: Told of every search.
         thumbnails: Of the pairs' images, where there are any.
         memory: Told what is served, where there is one.
+
+    Attributes:
+        changing: Held by whoever changes what is served, one at a time.
+        sample: Codes of the last queries.
     """
 
     def __init__(
@@ -71,13 +66,12 @@ class Gateway:
         router: Router,
         encoder: Encoder,
         keys: Keys,
-        metrics: Metrics,
         thumbnails: Thumbnails | None = None,
         memory: Memory | None = None,
     ) -> None:
-        self.router, self.encoder, self.keys, self.metrics = router, encoder, keys, metrics
+        self.router, self.encoder, self.keys = router, encoder, keys
         self.thumbnails, self.memory = thumbnails, memory
-        self.changing = asyncio.Lock()  # one change of what is served at a time
+        self.changing, self.sample = asyncio.Lock(), QuerySample()
 
     async def activate(self, number: int | None) -> Served:
         """Serves a generation: its encoder and its shards are loaded side by side, then queries go there.
@@ -85,13 +79,25 @@ class Gateway:
         Raises:
             XhashError: when either cannot be; then the old one stays.
         """
+        started_s, swaps, outcome = time.perf_counter(), self.router.served is not None, "failed"
+        try:
+            flipped = self.router.flip(await self.prepared(number))
+            outcome = "ok"
+            return flipped
+        finally:
+            if swaps:  # the first one changes nothing that anybody was asking
+                telemetry.observe("xhash_swap_seconds", time.perf_counter() - started_s, outcome=outcome)
+
+    async def prepared(self, number: int | None) -> Served:
+        """A generation, ready to be served. Errors as of `activate`."""
         chosen = await self.router.chosen(number)
         encoder = self.encoder.prepare(chosen.model_uri, chosen.facts["model_fingerprint"])
         prepared, encoding = await asyncio.gather(self.router.prepare(chosen), encoder, return_exceptions=True)
         for each in (prepared, encoding):  # both have ended: nothing is loaded behind the next change's back
             if isinstance(each, BaseException):
                 raise each
-        return self.router.flip(prepared)
+        loaded: Served = prepared
+        return loaded
 
     async def serve(self, number: int | None) -> Served:
         """`activate`, and remembers it; whoever calls holds `changing`."""
@@ -102,23 +108,23 @@ class Gateway:
 
     async def search(self, request: SearchRequest) -> dict[str, Any]:
         """The k stored pairs nearest to a query, as `SearchAnswer` has it; encoded and searched in one generation."""
-        with self.counting():
+        with counted([request]) as missing:
             started_s, served = time.perf_counter(), self.router.ready()
             deadline_s = time.monotonic() + request.timeout_s
             kind = kind_of(request, served)
             query = await self.query_of(request, served, deadline_s)
-            encoded_s = time.perf_counter()
+            self.keep(request, served, query)
+            encode_s = time.perf_counter() - started_s if encodes(request) else 0.0
             merged = await self.router.search(served, kind, query, deadline_s)
-            return self.answered(request, merged, started_s, encoded_s)
+            missing.append(merged.missing)
+            seconds = parts_of(merged.spent, encode_s, time.perf_counter() - started_s)
+            report_parts(seconds)
+            return self.answered(request, merged, seconds)
 
-    @contextlib.contextmanager
-    def counting(self) -> Iterator[None]:
-        """Counts what is refused."""
-        try:
-            yield
-        except (BadInput, Overloaded):
-            self.metrics.refused()
-            raise
+    def keep(self, request: SearchRequest, served: Served, query: Query) -> None:
+        """Keeps a query for the health of what is asked; a stored pair's code says nothing new."""
+        if request.id is None:
+            self.sample.add(served.generation.facts["model_fingerprint"], request.modality(), query.code)
 
     async def search_batch(self, requests: list[SearchRequest]) -> list[dict[str, Any]]:
         """Answers of several queries; those of one kind share a scan.
@@ -127,26 +133,44 @@ class Gateway:
             BadInput: for more hits in all than one answer should hold, and as `search` does.
             Overloaded: when too many batches wait, or their time is over before their turn.
         """
-        with self.counting():
+        with counted(requests) as missing:
             started_s, served = time.perf_counter(), self.router.ready()
             deadline_s = time.monotonic() + max(request.timeout_s for request in requests)
             kinds = [kind_of(request, served) for request in requests]
             check_size(kinds)
             queries = await asyncio.gather(*(self.query_of(request, served, deadline_s) for request in requests))
-            encoded_s = time.perf_counter()
-            by_kind: dict[Kind, list[int]] = {}
-            for place, kind in enumerate(kinds):
-                by_kind.setdefault(kind, []).append(place)
-            answers: dict[int, Merged] = {}
-            for kind, mine in by_kind.items():
-                asked = [queries[place] for place in mine]
-                found = await self.router.search_together(served, kind, asked, deadline_s)
-                answers |= dict(zip(mine, found, strict=True))
-            every = enumerate(requests)
-            return [self.answered(request, answers[place], started_s, encoded_s) for place, request in every]
+            encode_s = time.perf_counter() - started_s if any(map(encodes, requests)) else 0.0
+            for request, query in zip(requests, queries, strict=True):
+                self.keep(request, served, query)
+            found, spent = await self.scanned(served, kinds, queries, deadline_s)
+            missing.extend(merged.missing for merged in found)
+            seconds = parts_of(spent, encode_s, time.perf_counter() - started_s)
+            report_parts(seconds)
+            return [self.answered(request, merged, seconds) for request, merged in zip(requests, found, strict=True)]
 
-    def answered(self, request: SearchRequest, merged: Merged, started_s: float, encoded_s: float) -> dict[str, Any]:
+    async def scanned(
+        self, served: Served, kinds: Sequence[Kind], queries: Sequence[Query], deadline_s: float
+    ) -> tuple[list[Merged], Spent]:
+        """What is found for the queries of a batch, one scan per kind, and where the time of all scans went."""
+        by_kind: dict[Kind, list[int]] = {}
+        for place, kind in enumerate(kinds):
+            by_kind.setdefault(kind, []).append(place)
+        answers: dict[int, Merged] = {}
+        spent: list[Spent] = []
+        for kind, mine in by_kind.items():
+            asked = [queries[place] for place in mine]
+            found = await self.router.search_together(served, kind, asked, deadline_s)
+            answers |= dict(zip(mine, found, strict=True))
+            spent.append(found[0].spent)
+        return [answers[place] for place in range(len(queries))], added(spent)
+
+    def answered(self, request: SearchRequest, merged: Merged, seconds: Mapping[str, float]) -> dict[str, Any]:
         """An answer in full.
+
+        Args:
+            request: What was asked.
+            merged: What was found.
+            seconds: Where the time of the search, or of its whole batch, went.
 
         Raises:
             Overloaded: when shards are missing that the request insists on.
@@ -154,10 +178,7 @@ class Gateway:
         if merged.missing and request.require_complete:
             found = f"shards {', '.join(map(str, merged.missing))} do not answer"
             raise Overloaded("a complete answer", found, "Ask again, or without require_complete")
-        total_s, encode_s = time.perf_counter() - started_s, encoded_s - started_s
-        wait_s = max(0.0, total_s - encode_s - merged.scan_s)
-        seconds = {"encode": encode_s, "wait": wait_s, "scan": merged.scan_s, "total": total_s}
-        self.metrics.searched(request.kind(), seconds)
+        wait_s = max(0.0, seconds["total"] - seconds["encode"] - seconds["scan"])
         generation = merged.served.generation
         hits = hits_of(merged.answer, request.metadata)
         return {
@@ -172,7 +193,7 @@ class Gateway:
             "complete": not merged.missing,
             "missing_shards": merged.missing,
             "certain": merged.certain,
-            "timings_ms": {part: round(value * 1e3, 3) for part, value in seconds.items()},
+            "timings_ms": {part: round(value * 1e3, 3) for part, value in {**seconds, "wait": wait_s}.items()},
         }
 
     async def query_of(self, request: SearchRequest, served: Served, deadline_s: float) -> Query:
@@ -216,6 +237,11 @@ class Gateway:
             "rescores": ["outputs", *(["features"] if FEATURE_COLUMNS[0] in schema.names else [])],
             "thumbnails": self.thumbnails is not None,
         }
+
+
+def encodes(request: SearchRequest) -> bool:
+    """Whether finding the code of a query takes more than reading it."""
+    return request.code is None
 
 
 def check_size(kinds: Sequence[Kind]) -> None:

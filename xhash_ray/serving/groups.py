@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from xhash_ray.index.naming import Found
 from xhash_ray.index.segments import MODALITIES, Segment
 from xhash_ray.index.shard import Shard, load_shards
 from xhash_ray.progress import Progress
-from xhash_ray.serving.answers import Answer, Kind, Query
+from xhash_ray.serving.answers import Answer, Kind, Query, Scanned
 from xhash_ray.serving.certificates import Summary, joined, summarise
 from xhash_ray.serving.filters import parse_filter, rows_passing
 from xhash_ray.serving.kept import Kept
@@ -58,26 +59,40 @@ class Group:
         schemas = [segment.table.schema for segment in self.shard.segments]
         return pa.unify_schemas([pa.schema([("id", pa.string())]), *schemas], promote_options="permissive")
 
-    def search(self, kind: Kind, queries: Sequence[Query]) -> list[Answer]:
-        """Answers queries of one kind.
+    @property
+    def rows(self) -> int:
+        """Rows of all segments, deleted ones among them: so many codes a scan looks at."""
+        return sum(segment.facts.rows for segment in self.shard.segments)
+
+    @property
+    def pairs(self) -> int:
+        """Rows that can be found."""
+        return sum(
+            segment.facts.rows if segment.live is None else int(segment.live.sum()) for segment in self.shard.segments
+        )
+
+    def search(self, kind: Kind, queries: Sequence[Query]) -> Scanned:
+        """Answers queries of one kind, and says how long that took.
 
         Raises:
             BadInput: for a filter that is none, an unknown target, or rescoring by what the index or a query lacks.
         """
+        started_s = time.perf_counter()
         codes = np.frombuffer(b"".join(query.code for query in queries), np.uint8).reshape(len(queries), -1)
         masks = self.masks(kind.filter, kind.columns)
         found = self.shard.nearest(codes, kind.target, kind.k, self.threads, masks)
         counts: Sequence[int | None] = [None] * len(found)
         if kind.ties:
             counts = self.ties(codes, kind.target, found, masks)
-        asked = zip(queries, found, counts, strict=True)
-        return [self.answer(kind, query, each, count) for query, each, count in asked]
-
-    def answer(self, kind: Kind, query: Query, found: Found, at_kth: int | None) -> Answer:
-        """Hits with what belongs to them."""
-        rows = self.shard.rows(found.rows) if kind.metadata else []
-        scores = self.scores(kind, query, found.rows) if kind.rescore and found.rows else []
-        return Answer(found.hits, rows, at_kth, scores)
+        scores = [
+            self.scores(kind, query, each.rows) if kind.rescore and each.rows else []
+            for query, each in zip(queries, found, strict=True)
+        ]
+        scanned_s = time.perf_counter()
+        metadata = [self.shard.rows(each.rows) for each in found] if kind.metadata else [[] for _ in found]
+        fetch_s = time.perf_counter() - scanned_s if kind.metadata else 0.0
+        parts = zip([each.hits for each in found], metadata, counts, scores, strict=True)
+        return Scanned([Answer(*each) for each in parts], scanned_s - started_s, fetch_s)
 
     def scores(self, kind: Kind, query: Query, numbers: Sequence[int]) -> list[float]:
         """How near some rows are to a query by what is finer than distance; see core.rescoring."""

@@ -16,6 +16,7 @@ from xhash_ray.errors import BadInput
 from xhash_ray.serving import changes
 from xhash_ray.serving.bodies import INVALID, UNSUPPORTED, body_of, described, described_search, search_request
 from xhash_ray.serving.door import READING, Guard, door
+from xhash_ray.serving.observing import reading
 from xhash_ray.serving.pages import pages
 from xhash_ray.serving.refusing import NOT_FOUND, TAKEN, TOO_LARGE, WRONG, refusal, refusals, say_errors
 from xhash_ray.serving.requests import BatchAnswer, BatchRequest, EncodeAnswer, Item, SearchAnswer
@@ -35,7 +36,9 @@ routes = APIRouter()
 )
 async def search(request: Request) -> Response:
     """The k stored pairs nearest to a query."""
-    return plain(await door.gateway.search(await search_request(request)))
+    with reading():
+        asked = await search_request(request)
+    return plain(await door.gateway.search(asked))
 
 
 @routes.post(
@@ -47,7 +50,8 @@ async def search(request: Request) -> Response:
 )
 async def search_batch(request: Request) -> Response:
     """Several queries at once."""
-    body = await body_of(request, BatchRequest)
+    with reading():
+        body = await body_of(request, BatchRequest)
     return plain({"answers": await door.gateway.search_batch(body.queries)})
 
 

@@ -43,6 +43,11 @@ class Kept(Generic[Key, Value]):
         with self.lock:
             return next(reversed(self.values.values()), None)
 
+    def all(self) -> dict[Key, Value]:
+        """All that is there; none counts as used."""
+        with self.lock:
+            return dict(self.values)
+
     def known(self, key: Key) -> tuple[Value] | None:
         """The value of a key in a tuple, None where it is not there."""
         with self.lock:

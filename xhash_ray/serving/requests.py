@@ -103,7 +103,10 @@ class SearchAnswer(BaseModel):
     complete: bool = Field(description="whether every shard has answered")
     missing_shards: list[int]
     certain: int = Field(description="so many first hits are those of a complete answer, whatever is missing")
-    timings_ms: dict[str, float]
+    timings_ms: dict[str, float] = Field(
+        description="of the search, or of its whole batch: queue, encode, scan (of the slowest group of shards), fetch "
+        "(of its metadata), merge (and hops between processes), total; and wait, which is total without encode and scan"
+    )
 
 
 class BatchRequest(BaseModel):

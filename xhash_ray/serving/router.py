@@ -15,16 +15,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from xhash_ray import telemetry
 from xhash_ray.errors import BadInput, Overloaded, XhashError
 from xhash_ray.index.generations import Generation, current, read
-from xhash_ray.serving.answers import Answer, Kind, Query, merge_answers, rescored
+from xhash_ray.serving.answers import Answer, Kind, Query, Scanned, merge_answers, rescored
 from xhash_ray.serving.backends import Backend, Lost, Unloaded
 from xhash_ray.serving.certificates import Summary, certain, least_distance
 from xhash_ray.serving.coalescing import Coalescer
 from xhash_ray.serving.groups import shards_of_groups
+from xhash_ray.serving.observing import Spent
 
 LOADING_S = 3600.0
 ITEM_TIMEOUT_S = 10.0
+PROBE_S = 3.0
 SLOW_S = 0.05  # so long the next batch waits for a group that is slower than the rest
 LOST_PATIENCE_S = 0.5  # and for one that nobody answered for the last time
 BATCHES_AT_ONCE, BATCHES_WAITING = 2, 32
@@ -53,7 +56,7 @@ class Merged(NamedTuple):
         missing: Numbers of the shards that nobody answered for.
         certain: So many first hits are those of the complete answer.
         served: What was searched.
-        scan_s: Time that all groups took.
+        spent: Where the time went.
     """
 
     answer: Answer
@@ -61,7 +64,7 @@ class Merged(NamedTuple):
     missing: list[int]
     certain: int
     served: Served
-    scan_s: float
+    spent: Spent
 
 
 class Shared(NamedTuple):
@@ -146,15 +149,16 @@ class Router:
             Overloaded: when too many wait, or the deadline passes before its turn.
             BadInput: for a filter that is none, or rescoring by what is not known.
         """
-        key = (served.generation.number, kind)
+        key, asked_s = (served.generation.number, kind), time.perf_counter()
         shared: Shared = await self.coalescer.ask(key, (query, deadline_s), deadline_s)
         parts = await parts_of(shared.calls, deadline_s)
-        return self.merged(parts, shared.place, kind, query, served, time.perf_counter() - shared.started_s)
+        return self.merged(parts, shared.place, kind, query, served, max(0.0, shared.started_s - asked_s))
 
     async def start_kind(self, key: Any, asked: Sequence[tuple[Query, float]]) -> list[Shared]:
         """Asks all groups for queries of one generation and kind; each waits for the calls as long as it likes."""
         (number, kind), queries = key, [query for query, _ in asked]
         started_s = time.perf_counter()
+        telemetry.observe("xhash_queries_per_scan", len(queries))
         calls = self.calls("search", max(deadline_s for _, deadline_s in asked), number, kind, queries)
         return [Shared(calls, place, started_s) for place in range(len(asked))]
 
@@ -168,12 +172,13 @@ class Router:
         self, served: Served, kind: Kind, queries: Sequence[Query], deadline_s: float
     ) -> list[Merged]:
         """A batch of one kind, scanned at once when it is its turn. Errors as of `search`."""
+        asked_s = time.perf_counter()
         async with self.turn(deadline_s):
-            started_s = time.perf_counter()
+            queue_s = time.perf_counter() - asked_s
+            telemetry.observe("xhash_queries_per_scan", len(queries))
             calls = self.calls("search", deadline_s, served.generation.number, kind, queries)
             parts = await parts_of(calls, deadline_s)
-            scan_s = time.perf_counter() - started_s
-        return [self.merged(parts, place, kind, query, served, scan_s) for place, query in enumerate(queries)]
+        return [self.merged(parts, place, kind, query, served, queue_s) for place, query in enumerate(queries)]
 
     @contextlib.asynccontextmanager
     async def turn(self, deadline_s: float) -> AsyncIterator[None]:
@@ -225,23 +230,38 @@ class Router:
         return answer
 
     def merged(
-        self, found: Sequence[Any], place: int, kind: Kind, query: Query, served: Served, scan_s: float
+        self, found: Sequence[Any], place: int, kind: Kind, query: Query, served: Served, queue_s: float
     ) -> Merged:
         """One query's answer out of those of the groups."""
         lost = [number for number, part in enumerate(found) if isinstance(part, Lost)]
-        answer = merge_answers([part[place] for part in found if not isinstance(part, Lost)], kind.k)
+        scanned: list[Scanned] = [part for part in found if not isinstance(part, Lost)]
+        answer = merge_answers([part.answers[place] for part in scanned], kind.k)
+        spent = Spent(queue_s, *max(((each.scan_s, each.fetch_s) for each in scanned), key=sum, default=(0.0, 0.0)))
         kth = answer.hits[-1][0] if answer.hits else None
         if kind.rescore:
             answer = rescored(answer, kind.keep or kind.k)
         if not lost:
-            return Merged(answer, kth, [], len(answer.hits), served, scan_s)
+            return Merged(answer, kth, [], len(answer.hits), served, spent)
         code = np.frombuffer(query.code, np.uint8)
         bounds = [least_distance(served.summaries[number][kind.target], code) for number in lost]
         dealt = shards_of_groups(served.generation.shards, len(self.backends))
         missing = [shard for number in lost for shard in dealt[number]]
         # Distances bound what is missing, scores do not.
         sure = 0 if kind.rescore else certain([distance for distance, _ in answer.hits], bounds)
-        return Merged(answer, kth, missing, sure, served, scan_s)
+        return Merged(answer, kth, missing, sure, served, spent)
+
+    async def probe(self, served: Served) -> list[bool]:
+        """Which groups answer, asked for a pair that nobody has: also where no search comes to find that out."""
+        number, deadline_s = served.generation.number, time.monotonic() + PROBE_S
+        asked = [backend.call("item", deadline_s, number, "") for backend in self.backends]
+        found = await asyncio.gather(*(asyncio.wait_for(each, PROBE_S) for each in asked), return_exceptions=True)
+        answering = [not isinstance(each, BaseException) for each in found]
+        self.lost.difference_update(number for number, answers in enumerate(answering) if answers)
+        return answering
+
+    def waited(self) -> int:
+        """How many searches and batches have waited at once since this was asked last."""
+        return self.coalescer.waited() + self.batches_waiting
 
     async def item(self, served: Served, identity: str, deadline_s: float) -> dict[str, Any]:
         """A stored pair.

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 import pyarrow as pa
 
+from xhash_ray.errors import Mismatch
 from xhash_ray.storage import uri as places
 
 PIECE_BYTES = 32 * 2**20
@@ -92,8 +93,12 @@ def arrow_writer(file: DigestingFile, schema: pa.Schema) -> pa.RecordBatchFileWr
     return pa.ipc.new_file(pa.PythonFile(file, mode="w"), schema)
 
 
-def fetch(uri: str, path: str) -> None:
-    """Copies a remote file to a local path; it appears there when it is whole."""
+def fetch(uri: str, path: str, sha256: str | None = None) -> None:
+    """Copies a remote file to a local path; it appears there when it is whole, and what it was said to be.
+
+    Raises:
+        Mismatch: when its SHA-256 is another than the given one; nothing appears then.
+    """
     with (
         places.said_clearly(uri),
         places.fsspec_filesystem(uri).open(uri, "rb", block_size=PIECE_BYTES, cache_type="readahead") as source,
@@ -101,3 +106,5 @@ def fetch(uri: str, path: str) -> None:
     ):
         while piece := source.read(PIECE_BYTES):
             target.write(piece)
+        if sha256 is not None and target.sha256 != sha256:
+            raise Mismatch(f"fetching {uri}", "its SHA-256 is another", "Restore the file or roll back")

@@ -113,6 +113,14 @@ def is_file(uri: str) -> bool:
         return bool(filesystem.get_file_info(path).type == pyarrow.fs.FileType.File)
 
 
+def size_of(uri: str) -> int | None:
+    """Bytes of a file or object, None where there is none."""
+    filesystem, path = arrow_filesystem(uri)
+    with said_clearly(uri):
+        found = filesystem.get_file_info(path)
+    return int(found.size) if found.type == pyarrow.fs.FileType.File else None
+
+
 def delete(folder: str, names: Sequence[str]) -> None:
     """Deletes files and folders below a folder, the first name first; names that are not there are passed over."""
     filesystem, path = arrow_filesystem(folder)

@@ -1,12 +1,14 @@
-"""What larger collections need, computed from what one machine was measured to do."""
+"""What larger collections need, computed from one run of `xhash bench billion`: memory and one query's scan alone."""
 
 from __future__ import annotations
 
 import math
 from typing import NamedTuple
 
+from xhash_ray.sizing.memory import nodes_that_hold
+
 SIZES = (10**9, 10**10, 10**11)
-USED = 0.75  # of a node's memory for codes; the rest is the system, the process, and its next generation's metadata
+FAST_S = 0.1
 
 
 class Measured(NamedTuple):
@@ -49,8 +51,8 @@ def capacity(machine: Measured, sizes: tuple[int, ...] = SIZES) -> list[Row]:
     for pairs in sizes:
         for directions in (1, 2):
             total = pairs * directions * machine.code_bytes
-            nodes = math.ceil(total / (machine.memory_bytes * USED))
+            nodes = nodes_that_hold(total, machine.memory_bytes)
             scan_s = pairs / nodes / machine.codes_per_s
-            fast = max(nodes, math.ceil(pairs / machine.codes_per_s / 0.1))
+            fast = max(nodes, math.ceil(pairs / machine.codes_per_s / FAST_S))
             rows.append(Row(pairs, directions, nodes, round(total / 1e9, 1), round(scan_s * 1e3, 1), fast))
     return rows
