@@ -16,8 +16,7 @@ PROGRAMS = (  # a line of a code block that begins with one of these is a comman
 )
 INLINE = re.compile(r"`(xhash [^`]+)`")
 ASSIGNMENT = re.compile(r"[A-Z][A-Z0-9_]*=\S*")
-REMARK = re.compile(r"\s+#\s.*$|\s{3,}then .*$")
-ELLIPSIS = ("...", "…", "|", "[")
+REMARK = re.compile(r"\s+#\s.*$|\s{4,}[A-Za-z].*$")
 
 
 class Command(NamedTuple):

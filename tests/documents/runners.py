@@ -29,36 +29,55 @@ JOBS = "tests/runtime/test_commands.py::test_a_job_is_submitted_to_a_real_head"
 SERVE_CONFIG = "tests/runtime/test_serve_config.py"
 DEPLOYED = f"{SERVE_CONFIG}::test_a_config_file_is_deployed_and_answers_over_http_and_grpc"
 
+DRILL = "tests/runtime/test_drill.py::test_no_answer_is_ever_wrong_and_every_scenario_recovers"
+JOINED = "tests/runtime/test_drill.py::test_on_a_cluster_that_was_joined_only_its_own_is_touched"
+
 RUNNERS = (
     Runner(r"^make demo", "tests/runtime/test_commands.py::test_the_demonstration_runs_on_a_ray_of_its_own"),
-    Runner(r"^make setup", None, "make test begins with it"),
-    Runner(r"xhash --version", "tests/runtime/test_commands.py::test_the_version_is_said"),
-    Runner(r"^xhash bench methods", "tests/benchmarks/test_methods.py::test_the_zoo_is_measured"),
-    Runner(r"^xhash import", "tests/datasets/test_importing.py::test_import"),
-    Runner(r"^xhash train --features F .*ssah", "tests/learning/test_run.py::test_run"),
-    Runner(r"^xhash drill", "tests/runtime/test_drill.py::test_drill"),
-    Runner(r"^xhash exporter", "tests/test_exporter.py::test_exporter"),
-    Runner(
-        r"^prometheus ",
-        "tests/runtime/test_prometheus.py::test_prometheus_finds_the_cluster_through_rays_service_discovery",
-    ),
+    Runner(r"^make (setup|test|faults)", None, "what runs the tests cannot be run by one; make test begins with setup"),
     Runner(r"^promtool check", "tests/dashboards/test_rules.py::test_promtool_accepts_configuration_and_rules"),
     Runner(
         r"^promtool test",
         "tests/dashboards/test_rules.py::test_alerts_fire_after_their_fault_and_resolve_after_the_remedy",
     ),
-    Runner(r"^python -m xhash_ray.dashboards plot", "tests/runtime/test_prometheus.py::test_pictures_are_drawn"),
-    Runner(r"^python -m xhash_ray.dashboards check", "tests/runtime/test_prometheus.py::test_no_panel_is_without_data"),
     Runner(r"^python -m xhash_ray.dashboards write", "tests/dashboards/test_pictures.py::test_dashboards_are_written"),
+    Runner(
+        r"^python -m xhash_ray.dashboards plot",
+        "tests/dashboards/test_pictures.py::test_a_picture_of_a_dashboard_is_drawn",
+    ),
+    Runner(
+        r"^python -m xhash_ray.dashboards check",
+        "tests/dashboards/test_pictures.py::test_queries_without_data_are_named",
+    ),
+    Runner(r"xhash --version", "tests/documents/test_commands.py::test_the_version_is_said"),
+    Runner(r"^xhash bench methods", "tests/benchmarks/test_methods.py::test_a_second_run_does_only_what_is_missing"),
+    Runner(
+        r"^xhash bench (machine|plan)",
+        "tests/runtime/test_plan_benchmark.py::test_a_machine_is_measured_and_a_plan_compared_with_it",
+    ),
+    Runner(r"^xhash plan", "tests/sizing/test_plan.py::test_it_is_a_command"),
+    Runner(r"^xhash import", "tests/datasets/test_importing.py::test_the_command"),
+    Runner(
+        r"^xhash train --features F .*ssah",
+        "tests/learning/test_run.py::test_the_best_epoch_is_chosen_and_the_card_says_so",
+    ),
+    Runner(r"^RAY_ADDRESS=\S+ xhash drill", JOINED),
+    Runner(r"^xhash drill", DRILL),
+    Runner(r"^xhash exporter", "tests/test_exporter.py::test_it_serves_until_it_is_told_to_end"),
+    Runner(
+        r"^prometheus ",
+        "tests/runtime/test_prometheus.py::test_prometheus_finds_the_cluster_through_rays_service_discovery",
+    ),
     Runner(r"^xhash serve   --index", DEPLOYED),
     Runner(r"^ray job submit", JOBS),
-    Runner(r"^serve build", SERVE_CONFIG + "::test_serve_build_writes_a_config_file"),
-    Runner(r"^(XHASH_INDEX=\S+ )?serve ", DEPLOYED),
-    Runner(r"^cluster/local.sh", "tests/runtime/test_local_cluster.py::test_the_script_of_the_documents"),
+    Runner(r"^XHASH_INDEX=\S+ serve build", SERVE_CONFIG + "::test_serve_build_writes_a_config_file"),
+    Runner(r"^serve (run|deploy)", DEPLOYED),
+    Runner(r"cluster/local.sh", "tests/runtime/test_local_cluster.py::test_the_script_of_the_documents"),
     Runner(r"^python cluster/render.py", "tests/cluster/test_cluster_files.py::test_render_prints_the_file"),
-    Runner(r"^ray get-auth-token", "tests/runtime/test_local_cluster.py::test_the_script_of_the_documents"),
-    Runner(r"^ray (up|dashboard)", None, CLOUD),
-    Runner(r"^docker ", None, ENGINE),
+    Runner(r"^ray (up|down|dashboard|attach|get-auth-token)", None, CLOUD),
+    Runner(r"^docker", None, ENGINE),
+    Runner(r"deploy/compose/", "tests/deploy/test_readme.py::test_compose_is_set_up_by_what_is_said"),
+    Runner(r"^python deploy/kubernetes/generate.py", "tests/deploy/test_generated.py::test_made_files_are_up_to_date"),
     Runner(r"^kubectl", None, KUBERNETES),
     Runner(r"^xhash ", DOCUMENTED),
     Runner(r"^curl ", DOCUMENTED),

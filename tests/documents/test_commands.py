@@ -8,7 +8,8 @@ import pytest
 
 from tests.documents.reading import ROOT, Command, commands, documents, mentions
 from tests.documents.runners import RUNNERS, runner_of
-from xhash_ray.cli import COMMON, parser, values_of
+from xhash_ray import __version__
+from xhash_ray.cli import COMMON, main, parser, values_of
 from xhash_ray.config import build
 from xhash_ray.errors import BadOption
 from xhash_ray.options import VERBS
@@ -85,3 +86,9 @@ def test_an_unknown_flag_in_a_document_would_be_found():
     with pytest.raises(BadOption):
         build(VERBS["train"], {"features": "F", "out": "M", "epochs": "3"}, "xhash train")
     assert parser().parse_known_args(["train", "--features", "F", "--nonsense", "1"])[1] == ["--nonsense", "1"]
+
+
+def test_the_version_is_said(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert (ended.value.code, capsys.readouterr().out.strip()) == (0, f"xhash-ray {__version__}")

@@ -7,7 +7,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from xhash_ray.core.parts import search_each
 from xhash_ray.index.build import SEGMENT_ROWS
 from xhash_ray.index.generations import Generation
 from xhash_ray.index.shard import Shard, load_shards
+from xhash_ray.serving.answers import Kind, Query
+from xhash_ray.serving.groups import Group
 from xhash_ray.sizing.machine import Scan
 
 SHARED_BY = (1, 8, 32)
@@ -38,12 +40,46 @@ def scans_of(bits: int, options: BenchMachine) -> list[Scan]:
     sizes = [min(SEGMENT_ROWS, total - start) for start in range(0, total, SEGMENT_ROWS)]
     codes = [generator.integers(0, 256, (size, bits // 8), dtype=np.uint8) for size in sizes]
     queries = generator.integers(0, 256, (max(SHARED_BY), bits // 8), dtype=np.uint8)
-    return [Scan(bits, count, total / scan_seconds(codes, queries[:count], options)) for count in SHARED_BY]
+    search_each(codes, queries[:1], options.k)  # the first starts the compiler
+    seconds: dict[int, list[float]] = {count: [] for count in SHARED_BY}
+    for _ in range(2 * options.rounds):  # in turns, so that a machine that is disturbed is so for all
+        for count, mine in seconds.items():
+            started_s = time.perf_counter()
+            search_each(codes, queries[:count], options.k)
+            mine.append(time.perf_counter() - started_s)
+    return [Scan(bits, count, total / statistics.median(mine)) for count, mine in seconds.items()]
 
 
-def scan_seconds(codes: Sequence[np.ndarray], queries: np.ndarray, options: BenchMachine) -> float:
-    """Median seconds of one scan; the first, which starts the compiler, leaves it alone."""
-    return median_s(lambda: search_each(codes, queries, options.k), 1 + options.rounds)
+def search_seconds(group: Group, queries: np.ndarray, options: BenchMachine) -> float:
+    """Median seconds of one search as a group of shards does it: a scan, then answers."""
+    kind, asked = kind_of(options), [Query(query.tobytes()) for query in queries]
+    return median_s(lambda: group.search(kind, asked), 1 + 2 * options.rounds)
+
+
+def search_cpu(group: Group, queries: np.ndarray, options: BenchMachine) -> float:
+    """CPU seconds of the same, per query."""
+    kind, asked = kind_of(options), [Query(query.tobytes()) for query in queries]
+    used = [cpu_of(lambda: group.search(kind, asked)) for _ in range(1 + options.rounds)]
+    return statistics.median(used) / len(queries)
+
+
+def answer_seconds(group: Group, queries: np.ndarray, options: BenchMachine) -> float:
+    """Seconds per query that a search takes after its scan: in turns with bare scans, their difference."""
+    codes = [segment.codes["image"] for segment in group.shard.segments]
+    kind, asked = kind_of(options), [Query(query.tobytes()) for query in queries]
+    extra = []
+    for _ in range(1 + 2 * options.rounds):
+        started_s = time.perf_counter()
+        search_each(codes, queries, options.k)
+        middle_s = time.perf_counter()
+        group.search(kind, asked)
+        extra.append(time.perf_counter() - middle_s - (middle_s - started_s))
+    return max(0.0, statistics.median(extra) / len(queries))
+
+
+def kind_of(options: BenchMachine) -> Kind:
+    """What requests of the load generator ask for."""
+    return Kind("image", options.k, metadata=False)
 
 
 def median_s(do: Callable[[], Any], rounds: int) -> float:
@@ -63,7 +99,7 @@ def cpu_of(do: Callable[[], Any]) -> float:
     return time.process_time() - started_s
 
 
-def loaded(made: Generation, options: BenchMachine) -> dict[str, float]:
+def loaded(made: Generation) -> dict[str, float]:
     """What loading codes costs: bytes of memory per byte of them, and their bytes a second."""
     before, shards = resident_bytes(), list[Shard]()
     started_s = time.perf_counter()

@@ -132,17 +132,23 @@ class DeployedEncoder(Encoder, Memory):
 
     async def recall(self) -> int | None:
         """See `Memory`. All copies are asked: the latest counts, and those that know less are told."""
+        latest = await self.latest()
+        return None if latest is None else latest[1]
+
+    async def latest(self) -> tuple[int, int] | None:
+        """When which generation was activated last. Raises as `recall` does."""
         known = await everywhere(lambda _: self.handle.broadcast("recall"), time.monotonic() + RECALL_S)
         latest: tuple[int, int] | None = max((tuple(each) for each in known if each is not None), default=None)
-        if latest is None:
-            return None
-        if any(each != latest for each in known):
+        if latest is not None and any(each != latest for each in known):
             await self.tell(latest)
-        return latest[1]
+        return latest
 
     async def remember(self, generation: int) -> None:
-        """See `Memory`."""
-        await self.tell((time.time_ns(), generation))
+        """See `Memory`. It is later than whatever is known, though the clock of whoever told that be ahead of ours."""
+        known = None
+        with contextlib.suppress(Lost, RayTaskError):
+            known = await self.latest()
+        await self.tell((max(time.time_ns(), known[0] + 1 if known else 0), generation))
 
     async def tell(self, activated: tuple[int, int]) -> None:
         """Has all copies remember when which generation was activated; who does not hear it is told later."""

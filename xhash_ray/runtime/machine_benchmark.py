@@ -31,6 +31,7 @@ from xhash_ray.progress import Progress
 from xhash_ray.runtime import cluster
 from xhash_ray.runtime.endpoint import unused_port
 from xhash_ray.runtime.serve_benchmark import served_index
+from xhash_ray.serving.groups import Group
 from xhash_ray.serving.listening import Ports
 from xhash_ray.sizing.machine import Machine, write_machine
 from xhash_ray.sizing.memory import code_bytes
@@ -123,10 +124,13 @@ def endpoint_facts(options: BenchMachine, folder: Path, progress: Progress) -> d
     started_s = time.perf_counter()
     served_index(folder, codes, GROUPS)
     build_s = time.perf_counter() - started_s
-    facts = bench.loaded(generations.current(str(folder)), options)
-    halves = [codes[: len(codes) // 2], codes[len(codes) // 2 :]]
-    alone_s, half_s = (bench.scan_seconds(parts, queries[:1], options) for parts in (halves, halves[:1]))
-    shared_s = bench.scan_seconds(halves, queries[:SHARED], options) / SHARED * check_threads(None)
+    made = generations.current(str(folder))
+    facts = bench.loaded(made)
+    whole_group, half_group = Group(made, range(GROUPS)), Group(made, [0])
+    answer_s = bench.answer_seconds(whole_group, queries[:SHARED], options)
+    alone_s = bench.search_seconds(whole_group, queries[:1], options)
+    half_s = bench.search_seconds(half_group, queries[:1], options)
+    shared_s, half_shared_s = (bench.search_cpu(each, queries[:SHARED], options) for each in (whole_group, half_group))
     by_code, by_vector = bodies(queries, options.k), vectors(options)
     with serving():
         with endpoint(folder, 0) as whole:
@@ -142,13 +146,14 @@ def endpoint_facts(options: BenchMachine, folder: Path, progress: Progress) -> d
         "build_pairs_per_s": round(len(codes) / build_s),
         **facts,
         "process_bytes": round(process - len(codes) * code_bytes(bits) * facts["resident_per_code_byte"]),
+        "answer_s": answer_s,
         "request_s": max(LEAST_S, here.p50_s - alone_s),
         "request_cpu_s": request_cpu_s,
         "caller_cpu_s": here.caller_cpu_s,
         "answer_bytes": sent,
         "group_s": max(0.0, there.p50_s - half_s - here.p50_s + alone_s),
         "group_cpu_s": max(0.0, there.cpu_s["GatewayDeployment"] - request_cpu_s) / GROUPS,
-        "group_own_cpu_s": max(0.0, there.cpu_s["shards-"] - shared_s) / GROUPS,
+        "group_own_cpu_s": max(0.0, there.cpu_s["shards-"] - GROUPS * half_shared_s) / GROUPS,
         "encoder_s": max(0.0, vector.p50_s - here.p50_s),
         "encoder_gateway_cpu_s": max(0.0, vector.cpu_s["GatewayDeployment"] - here.cpu_s["GatewayDeployment"]),
         "encoder_own_cpu_s": vector.cpu_s["EncoderDeployment"],

@@ -40,7 +40,7 @@ def predictions(machine: Machine, pairs: int, bits: int, callers: Sequence[int])
         `N_callers_per_s` and `N_callers_p50_ms`.
     """
     demand = Demand(pairs, bits, 0.0, "code")
-    scan = scan_s(machine, bits, pairs, 1)
+    scan = scan_s(machine, bits, pairs, 1) + machine.answer_s
     found = {
         "memory_gb": held(machine, bits, pairs).total / 1e9,
         "scan_ms": scan * 1e3,

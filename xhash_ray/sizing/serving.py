@@ -5,8 +5,9 @@
 Each gateway runs one scan at a time, which at most SHARED queries share; who arrives meanwhile is in the next. So with
 arrivals at a rate r, a scan of b queries that takes C(b) finds r C(b) waiting when it ends, and b settles where these
 are equal. A query waits for what is left of the scan under way, evenly between 0 and C, then for its own: half of the
-queries are answered within 1.5 C at most, nearly all within 2 C, whatever the load, until b reaches SHARED. All work
-of requests happens on the nodes that scan, and slows the scans by the share of the cores that it takes.
+queries are answered within 1.5 C at most, nearly all within 2 C, whatever the load, until b reaches SHARED. C(b) is
+the scan and the assembling of b answers, during which the next scan does not begin. All other work of requests happens
+on the nodes that scan, and slows the scans by the share of the cores that it takes.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ class Costs(NamedTuple):
         alone_s: Latency where nobody else asks.
         gateway_cpu_s: In the gateway's process, which uses one core.
         encoder_cpu_s: In the encoder's, which uses all.
-        cpu_s: On all nodes.
+        cpu_s: On all nodes, beside scans and the answers after them.
     """
 
     alone_s: float
@@ -113,11 +114,12 @@ def costs(machine: Machine, content: str, layout: Layout, caller_cpu_s: float = 
     times = {"text": (machine.text_s, machine.text_cpu_s), "image": (machine.image_s, machine.image_cpu_s)}
     encode_s, encode_cpu_s = times.get(content, (0.0, 0.0))
     hop = content in times
-    gateway = machine.request_cpu_s + layout.hops * machine.group_cpu_s + hop * machine.encoder_gateway_cpu_s
+    answering = 0.0 if layout.hops else machine.answer_s
+    requests = machine.request_cpu_s + layout.hops * machine.group_cpu_s + hop * machine.encoder_gateway_cpu_s
     encoder = encode_cpu_s + hop * machine.encoder_own_cpu_s
     alone_s = machine.request_s + encode_s + hop * machine.encoder_s
     groups = layout.hops * machine.group_own_cpu_s
-    return Costs(alone_s, gateway, encoder, gateway + encoder + groups + caller_cpu_s)
+    return Costs(alone_s, requests + answering, encoder, requests + encoder + groups + caller_cpu_s)
 
 
 def cycle_s(machine: Machine, demand: Demand, layout: Layout, cost: Costs, batch: float) -> float:
@@ -127,7 +129,7 @@ def cycle_s(machine: Machine, demand: Demand, layout: Layout, cost: Costs, batch
         return math.inf
     turns = math.ceil(layout.gateways / layout.replicas)  # gateways that share a replica take turns
     scan = scan_s(machine, demand.bits, demand.pairs / layout.groups, batch)
-    return turns * scan / (1 - taken) + (machine.group_s if layout.hops else 0.0)
+    return turns * (scan / (1 - taken) + batch * machine.answer_s) + (machine.group_s if layout.hops else 0.0)
 
 
 def expected(machine: Machine, demand: Demand, layout: Layout, caller_cpu_s: float = 0.0) -> Expected | None:
