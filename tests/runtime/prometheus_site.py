@@ -71,7 +71,7 @@ def faster_rules(text: str, factor: int = FASTER) -> str:
         return f"{found[1]}{max(least, seconds // factor)}s"
 
     text = re.sub(r"(for: |\[|offset )(\d+)([smh])", shorter, text)
-    return text.replace("> 1800", f"> {SHORTEST_WINDOW_S}").replace("7 * 86400", str(7 * 86400 // (factor * 200)))
+    return text.replace("> 1800", "> 60").replace("7 * 86400", str(7 * 86400 // (factor * 200)))
 
 
 def discovery_file() -> str:
@@ -118,7 +118,10 @@ def site(folder: Path, program: Callable[[str], str], rules: Callable[[str], str
     (folder / "prometheus.yml").write_text(configuration(ports, discovery_file()))
     listen = {port: f"--web.listen-address=127.0.0.1:{taken}" for port, taken in ports.items()}
     with contextlib.ExitStack() as stack:
-        stack.enter_context(running(program("prometheus-pushgateway"), listen[PUSHGATEWAY]))
+        kept = (
+            f"--persistence.file={folder}/pushed"  # Debian's remembers what earlier ones were told, unless told where
+        )
+        stack.enter_context(running(program("prometheus-pushgateway"), listen[PUSHGATEWAY], kept))
         node = (f"--collector.textfile.directory={textfiles}", "--collector.disable-defaults", "--collector.textfile")
         stack.enter_context(running(program("prometheus-node-exporter"), listen[NODE], *node))
         stored = (f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/tsdb")

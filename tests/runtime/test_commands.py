@@ -88,45 +88,6 @@ def test_a_job_is_submitted_to_a_real_head(run, head, demo_root):
     assert len(list((demo_root / "job-model").glob("model-*.safetensors"))) == 1
 
 
-def test_the_whole_path_on_object_storage(run, s3_endpoint):
-    s3 = "s3://xhash/path"
-    made = last_json(xhash("corpus", "demo", "--out", f"{s3}/corpus", "--pairs", "60", "--json"))
-    assert made["pairs"] == 60
-    given = ["--model", "xhash-tiny", "--pretrained", run.weights, "--actors", "1"]
-    extracted = last_json(xhash("extract", "--corpus", f"{s3}/corpus", "--out", f"{s3}/features", *given, "--json"))
-    assert (extracted["pairs"], extracted["rejected"]) == (60, 0)
-    settings = ["--bits", "16", "--set", "settings.epochs=2", "--set", "settings.hidden=32"]
-    last_json(xhash("train", "--features", f"{s3}/features", "--out", f"{s3}/model", *settings, "--json"))
-    last_json(
-        xhash(
-            "encode",
-            "--features",
-            f"{s3}/features",
-            "--model",
-            f"{s3}/model",
-            "--out",
-            f"{s3}/codes",
-            "--json",
-        )
-    )
-    built = last_json(
-        xhash(
-            "index",
-            "build",
-            "--codes",
-            f"{s3}/codes",
-            "--model",
-            f"{s3}/model",
-            "--out",
-            f"{s3}/index",
-            "--json",
-        )
-    )
-    assert (built["rows"], built["shards"], built["code_bytes_per_pair"]) == (60, 4, 4)
-    measured = last_json(xhash("evaluate", "--queries", f"{s3}/codes", "--database", f"{s3}/codes", "--json"))
-    assert 0 < measured["chance"] < measured["map"]["image_to_text"] <= 1
-
-
 def test_a_missing_bucket_is_said(run):
     done = xhash("evaluate", "--queries", "s3://no-such-bucket/codes", "--database", "s3://no-such-bucket/codes")
     assert done.returncode == 2

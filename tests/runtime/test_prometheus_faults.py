@@ -99,14 +99,15 @@ def captions(run) -> list[str]:
 @pytest.fixture(scope="module")
 def serving(alarmed, index, tmp_path_factory) -> Iterator[options.Serve]:
     """An endpoint with two groups of shards, and its options to start it again."""
-    from xhash_ray.runtime.endpoint import start, stop
+    from xhash_ray.runtime.endpoint import start
 
     keys = tmp_path_factory.mktemp("keys") / "keys"
     keys.write_text(f"admin {ADMIN}\n")
     asked = options.Serve(index=index, port=free_port(), processes=2, keys=str(keys))
+    serve.shutdown()  # one that runs would keep its ports
     start(asked)
     yield asked
-    stop()
+    serve.shutdown()
 
 
 @pytest.fixture

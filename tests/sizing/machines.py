@@ -14,6 +14,7 @@ ROUND = Machine(
     resident_per_code_byte=1.0,
     process_bytes=10**9,
     load_bytes_per_s=1e9,
+    answer_s=0.0,
     request_s=0.003,
     request_cpu_s=0.001,
     caller_cpu_s=0.0005,

@@ -143,6 +143,20 @@ def test_a_replica_that_gateways_share_serves_them_in_turn():
     assert shared.cycle_s - 0.002 == pytest.approx(3 * (alone.cycle_s - 0.002))
 
 
+def test_answers_are_assembled_between_scans():
+    slow = machine(answer_s=0.001)
+    alone, without = expected(slow, by_code(1e-6), ONE), expected(machine(), by_code(1e-6), ONE)
+    assert alone is not None
+    assert without is not None
+    assert alone.p50_s == pytest.approx(without.p50_s + 0.001, rel=1e-4)
+    batch_s = 4 * scan_s(machine(), 64, 10_000_000, SHARED) / SHARED
+    full = limits(slow, by_code(0), ONE)
+    assert full["scans"] < 4 / (batch_s + 0.001), "and leave other cores idle"
+    assert full["gateways"] == pytest.approx(1 / 0.002)
+    assert limits(slow, by_code(0), SPREAD)["gateways"] == pytest.approx(2 / 0.0014), "elsewhere, in other processes"
+    assert predictions(slow, 10_000_000, 64, [])["scan_ms"] == pytest.approx(6)
+
+
 def test_the_network_counts_where_it_is_known():
     known = machine(network_bytes_per_s=1e9)
     assert limits(known, by_code(0), ONE)["network"] == pytest.approx(1e9 / 5000)
