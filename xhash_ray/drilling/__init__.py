@@ -1,0 +1,1 @@
+"""A fault drill without the faults: pairs, questions, the oracle, certificates, recovery, the table (README.md)."""

@@ -1,0 +1,118 @@
+"""Faults that befall a new generation on its way into service."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from xhash_ray.drilling.pairs import renamed
+from xhash_ray.errors import XhashError
+from xhash_ray.runtime import drill_clock
+from xhash_ray.runtime.drill_fault import CHANGED, Fault
+from xhash_ray.runtime.drill_site import KEPT, READY_S, wait
+from xhash_ray.storage import uri as places
+
+SKEWED, SKEW_S = "worker-3", 300.0
+
+
+class StoreGone(Fault):
+    """The store is silent while a generation is activated."""
+
+    def inject(self) -> None:
+        assert self.site.gate is not None
+        self.number = self.site.index.put(self.new_pairs())
+        self.site.gate.shut()
+        self.said = ""
+        self.asking = threading.Thread(target=self.ask)
+        self.asking.start()
+
+    def ask(self) -> None:
+        """The activation that meets the fault."""
+        try:
+            self.site.activate(self.number)
+        except XhashError as error:
+            self.said = str(error)[:250]
+
+    def heal(self) -> None:
+        assert self.site.gate is not None
+        self.notes.append("the activation waited meanwhile" if self.asking.is_alive() else f"refused: {self.said}")
+        self.site.gate.open()
+        opened_s = time.monotonic()
+        self.asking.join()
+        self.activate_at_last(self.number)
+        self.wanted = self.number
+        self.notes.append(f"activated {time.monotonic() - opened_s:.1f} s after the store was back")
+
+
+class CorruptFile(Fault):
+    """A bit of the codes, then one of the ids: both generations must be refused.
+
+    Files on a local disk are served where they lie: only `xhash index verify` looks at ids and metadata there.
+    """
+
+    def inject(self) -> None:
+        self.good = self.site.index.number
+        for column in ("text_code",) if places.is_local(self.site.index.uri) else ("text_code", "id"):
+            number = self.site.index.put(self.new_pairs(), right=False)
+            self.site.index.corrupt(number, column)
+            self.must_be_refused(number, column)
+            self.site.index.roll_back(self.good)
+
+    def must_be_refused(self, number: int, column: str) -> None:
+        """Asks for it. Whoever serves it is found out by the oracle, which does not know this generation."""
+        try:
+            self.site.activate(number)
+        except XhashError as error:
+            self.notes.append(f"bit of {column} flipped: refused ({error.found[:150]})")
+        else:
+            self.notes.append(f"bit of {column} flipped: ACCEPTED")
+
+    def heal(self) -> None:
+        self.wanted = self.site.index.number
+        self.activate_at_last(self.wanted)
+
+
+class Swaps(Fault):
+    """Every kind of change, one after the other."""
+
+    def inject(self) -> None:
+        index, spent_s = self.site.index, list[float]()
+        before = index.number
+        changes = (self.replace, self.delete, index.change_model, self.replace, lambda: index.roll_back(before + 2))
+        for change in changes:
+            self.wanted = change()
+            spent_s.append(self.activate_at_last(self.wanted))
+        self.notes.append(f"{len(spent_s)} swaps, {min(spent_s):.2f} to {max(spent_s):.2f} s each until acknowledged")
+
+    def replace(self) -> int:
+        """Codes of pairs that are there become others, some of them asked for by id; and new pairs come."""
+        pairs, fresh = self.site.index.pairs, self.new_pairs()
+        return self.site.index.put(renamed(fresh, [*pairs.ids[: KEPT // 2], *fresh.ids[KEPT // 2 :]]))
+
+    def delete(self) -> int:
+        """Pairs go that nobody asks for by id."""
+        pairs = self.site.index.pairs
+        return self.site.index.delete(pairs.ids[-CHANGED:])
+
+
+class ClockSkew(Fault):
+    """A worker five minutes ahead; generations are activated through every entrance in turn."""
+
+    def prepare(self) -> None:
+        try:
+            drill_clock.restart_with(self.site.local, SKEWED, drill_clock.skewed(SKEW_S))
+            if not wait(self.site.serve.is_whole, READY_S):
+                raise XhashError("a node with a wrong clock", "not whole in time", "See Serve's logs")
+        except XhashError:
+            drill_clock.restart_with(self.site.local, SKEWED, {})
+            raise
+
+    def inject(self) -> None:
+        for turn in range(6):
+            self.wanted = self.site.index.put(self.new_pairs())
+            self.activate_at_last(self.wanted, self.site.urls[-(turn % len(self.site.urls)) - 1])
+        self.notes.append(f"{SKEWED} is {SKEW_S:.0f} s ahead; 6 activations")
+
+    def check(self) -> None:
+        """The node with the right clock again, and nothing has changed."""
+        drill_clock.restart_with(self.site.local, SKEWED, {})
