@@ -7,4 +7,4 @@
 # More: cluster/local.sh --help
 set -euo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
-exec "$here/.venv/bin/python" -m xhash_ray.runtime.local_cli "$@"
+exec "$here/.venv/bin/python" -m xhash_ray.runtime.local.cli "$@"

@@ -76,7 +76,15 @@ def test_a_recipe_names_the_digest_of_every_split_that_needs_no_labels(path):
 
 
 def test_every_verb_has_its_job():
-    without = ("query", "exporter", "demo", "bench", "methods", "metrics", "plan")  # they run at a desk, not on a cluster
+    without = (
+        "query",
+        "exporter",
+        "demo",
+        "bench",
+        "methods",
+        "metrics",
+        "plan",
+    )  # they run at a desk, not on a cluster
     for verb in (verb for verb in VERBS if verb.split()[0] not in without):
         named = {"index build": "build_index", "corpus demo": "corpus_demo", "import": "import_features"}
         name = named.get(verb, "change_index" if verb.startswith("index ") else verb)

@@ -60,7 +60,7 @@ FUNCTIONS = {
     "bench machine": "xhash_ray.runtime.machine_benchmark:bench_machine",
     "bench plan": "xhash_ray.runtime.plan_benchmark:bench_plan",
     "bench rescoring": "xhash_ray.benchmarks.rescoring:bench_rescoring",
-    "drill": "xhash_ray.runtime.drill:drill",
+    "drill": "xhash_ray.runtime.drill.run:drill",
     "demo": "xhash_ray.runtime.demo:demo",
 }
 COMMON = ("config", "set", "json", "endpoint-url", "metrics-file", "push-gateway")

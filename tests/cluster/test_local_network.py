@@ -15,10 +15,11 @@ import pytest
 from tests.cluster.test_local_parts import planned, settings
 from tests.conftest import MISSING_PROGRAM
 from xhash_ray.errors import BadInput
-from xhash_ray.runtime import local_network, local_state
-from xhash_ray.runtime.local_cluster import LocalCluster
-from xhash_ray.runtime.local_processes import kill, marked
-from xhash_ray.runtime.local_state import State
+from xhash_ray.runtime.local import network as local_network
+from xhash_ray.runtime.local import state as local_state
+from xhash_ray.runtime.local.cluster import LocalCluster
+from xhash_ray.runtime.local.processes import kill, marked
+from xhash_ray.runtime.local.state import State
 
 
 @pytest.fixture

@@ -15,11 +15,14 @@ from pathlib import Path
 import pytest
 
 from xhash_ray.errors import BadInput, XhashError
-from xhash_ray.runtime import local_cli, local_plan, local_processes, local_state
-from xhash_ray.runtime.local_cluster import LocalCluster
-from xhash_ray.runtime.local_plan import Node, Settings
-from xhash_ray.runtime.local_processes import MARK
-from xhash_ray.runtime.local_state import STATE_FILE, State
+from xhash_ray.runtime.local import cli as local_cli
+from xhash_ray.runtime.local import plan as local_plan
+from xhash_ray.runtime.local import processes as local_processes
+from xhash_ray.runtime.local import state as local_state
+from xhash_ray.runtime.local.cluster import LocalCluster
+from xhash_ray.runtime.local.plan import Node, Settings
+from xhash_ray.runtime.local.processes import MARK
+from xhash_ray.runtime.local.state import STATE_FILE, State
 
 PATIENCE_S = 120.0
 TOKEN = "0123456789ab"

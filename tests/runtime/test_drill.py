@@ -16,10 +16,10 @@ import pytest
 from xhash_ray.drilling.scenarios import BY_NAME, SCENARIOS
 from xhash_ray.errors import BadInput
 from xhash_ray.options import Drill
-from xhash_ray.runtime.drill import check
-from xhash_ray.runtime.drill_index import flipped
-from xhash_ray.runtime.drill_store import LOOPBACK, Gate, free_port
-from xhash_ray.runtime.local_cluster import LocalCluster
+from xhash_ray.runtime.drill.index import flipped
+from xhash_ray.runtime.drill.run import check
+from xhash_ray.runtime.drill.store import LOOPBACK, Gate, free_port
+from xhash_ray.runtime.local.cluster import LocalCluster
 
 GROUPS = (
     ("replica-killed", "shard-gone", "encoder-gone", "corrupt-file"),
@@ -87,7 +87,7 @@ def test_numbers_that_make_no_drill_are_refused(wrong):
 
 
 def test_a_joined_cluster_needs_a_place_that_its_nodes_reach(tmp_path):
-    from xhash_ray.runtime.drill_joined import joined_site
+    from xhash_ray.runtime.drill.joined import joined_site
 
     with pytest.raises(BadInput, match="--store"), joined_site(Drill(), "nowhere:1", tmp_path, None):
         pass

@@ -26,8 +26,8 @@ import pytest
 from tests.conftest import REPOSITORY
 from tests.runtime.conftest import RAY_BIN
 from xhash_ray.index import generations
-from xhash_ray.runtime import local_processes
-from xhash_ray.runtime.local_cluster import LocalCluster
+from xhash_ray.runtime.local import processes as local_processes
+from xhash_ray.runtime.local.cluster import LocalCluster
 from xhash_ray.storage import tables
 from xhash_ray.storage import uri as places
 from xhash_ray.storage.artefact import read_facts

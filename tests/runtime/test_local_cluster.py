@@ -18,9 +18,12 @@ from tests.cluster.test_local_network import skip_without_namespaces
 from tests.conftest import REPOSITORY
 from tests.runtime.conftest import end, free_port
 from xhash_ray.errors import BadInput
-from xhash_ray.runtime import local_cli, local_network, local_plan, local_processes
-from xhash_ray.runtime.local_cluster import LocalCluster
-from xhash_ray.runtime.local_state import STATE_FILE
+from xhash_ray.runtime.local import cli as local_cli
+from xhash_ray.runtime.local import network as local_network
+from xhash_ray.runtime.local import plan as local_plan
+from xhash_ray.runtime.local import processes as local_processes
+from xhash_ray.runtime.local.cluster import LocalCluster
+from xhash_ray.runtime.local.state import STATE_FILE
 
 PATIENCE_S = 120.0
 

@@ -23,8 +23,8 @@ from xhash_ray.errors import BadInput
 from xhash_ray.options import Drill
 from xhash_ray.progress import Progress
 from xhash_ray.runtime import cluster
-from xhash_ray.runtime.drill_serve import PROCESSES, REPLICAS
-from xhash_ray.runtime.drill_site import Site, keys_file, made_index
+from xhash_ray.runtime.drill.serve import PROCESSES, REPLICAS
+from xhash_ray.runtime.drill.site import Site, keys_file, made_index
 from xhash_ray.runtime.serving import ServeArgs, build_app
 from xhash_ray.storage import uri as places
 

@@ -19,10 +19,10 @@ from xhash_ray.drilling.scenarios import Scenario, chosen, hindrance
 from xhash_ray.errors import BadInput, XhashError
 from xhash_ray.options import Drill
 from xhash_ray.progress import Progress
-from xhash_ray.runtime.drill_fault import Fault
-from xhash_ray.runtime.drill_faults import FAULTS
-from xhash_ray.runtime.drill_load import Load
-from xhash_ray.runtime.drill_site import Site, local_site, wait
+from xhash_ray.runtime.drill.fault import Fault
+from xhash_ray.runtime.drill.faults import FAULTS
+from xhash_ray.runtime.drill.load import Load
+from xhash_ray.runtime.drill.site import Site, local_site, wait
 from xhash_ray.storage import uri as places
 
 WARMING_S, RECOVERY_S, WHOLE_S = 60.0, 150.0, 180.0
@@ -77,7 +77,7 @@ def site_of(options: Drill, folder: Path, progress: Progress) -> Iterator[Site]:
         with local_site(options, folder, progress) as site:
             yield site
         return
-    from xhash_ray.runtime.drill_joined import joined_site  # a driver of that cluster
+    from xhash_ray.runtime.drill.joined import joined_site  # a driver of that cluster
 
     with joined_site(options, address, folder, progress) as site:
         yield site

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from xhash_ray.runtime.local_cluster import LocalCluster
+from xhash_ray.runtime.local.cluster import LocalCluster
 
 PLACES = ("/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib", "/usr/lib64", "/usr/local/lib")
 ALIVE_S = 90.0

@@ -1,4 +1,4 @@
-"""A local cluster from the command line: `python -m xhash_ray.runtime.local_cli start|stop|status|kill|restart|...`.
+"""A local cluster from the command line: `python -m xhash_ray.runtime.local.cli start|stop|status|kill|restart|...`.
 
 Standard output carries only what can be used further: the exports of `start`, the table of `status`.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from xhash_ray.errors import BadInput, XhashError
-from xhash_ray.runtime.local_cluster import LocalCluster
+from xhash_ray.runtime.local.cluster import LocalCluster
 
 PORT, DASHBOARD_PORT = 6379, 8265  # Ray's own defaults: where people look
 WORDS = {"alive": "alive", "dead": "runs, but the head does not believe it alive", "ended": "ended"}

@@ -19,12 +19,16 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from xhash_ray.errors import BadInput, XhashError
-from xhash_ray.runtime import local_network, local_plan, local_processes, local_state, local_wire
-from xhash_ray.runtime.local_network import Network
-from xhash_ray.runtime.local_nodes import START_S, Nodes, last_line, wait_for
-from xhash_ray.runtime.local_plan import HEAD, Settings
-from xhash_ray.runtime.local_processes import MARK
-from xhash_ray.runtime.local_state import STATE_FILE, State
+from xhash_ray.runtime.local import network as local_network
+from xhash_ray.runtime.local import plan as local_plan
+from xhash_ray.runtime.local import processes as local_processes
+from xhash_ray.runtime.local import state as local_state
+from xhash_ray.runtime.local import wire as local_wire
+from xhash_ray.runtime.local.network import Network
+from xhash_ray.runtime.local.nodes import START_S, Nodes, last_line, wait_for
+from xhash_ray.runtime.local.plan import HEAD, Settings
+from xhash_ray.runtime.local.processes import MARK
+from xhash_ray.runtime.local.state import STATE_FILE, State
 
 LOOPBACK = "127.0.0.1"
 GATEWAY = "{gateway}"  # in redis_url and in values of the environment: this machine's address as nodes see it

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from xhash_ray.errors import BadInput, XhashError
-from xhash_ray.runtime import local_plan, local_processes, local_state
-from xhash_ray.runtime.local_plan import HEAD, Node
-from xhash_ray.runtime.local_state import State
+from xhash_ray.runtime.local import plan as local_plan
+from xhash_ray.runtime.local import processes as local_processes
+from xhash_ray.runtime.local import state as local_state
+from xhash_ray.runtime.local.plan import HEAD, Node
+from xhash_ray.runtime.local.state import State
 
 START_S = 300.0  # 20 s where nothing else runs
 ATTEMPTS, TOO_SLOW = 3, "timed out during startup"

@@ -6,7 +6,7 @@ import time
 
 from xhash_ray.drilling.pairs import Pairs, draw
 from xhash_ray.errors import XhashError
-from xhash_ray.runtime.drill_site import Site
+from xhash_ray.runtime.drill.site import Site
 
 AGAIN_S, ASKING_S = 0.5, 90.0  # between two tries of an activation, and for all of them
 CHANGED = 300  # pairs of a change

@@ -19,12 +19,14 @@ from xhash_ray.drilling.scenarios import FAKETIME, NETWORK, REDIS, STORE
 from xhash_ray.errors import BadInput, XhashError
 from xhash_ray.options import Drill
 from xhash_ray.progress import Progress
-from xhash_ray.runtime import drill_clock, drill_store, local_network
-from xhash_ray.runtime.drill_index import DrillIndex, draw_vectors, environment_of_store
-from xhash_ray.runtime.drill_serve import PROCESSES, Deployment, LocalServe, serve_config
-from xhash_ray.runtime.drill_store import Gate
-from xhash_ray.runtime.local_cluster import LocalCluster
-from xhash_ray.runtime.local_plan import HEAD
+from xhash_ray.runtime.drill import clock as drill_clock
+from xhash_ray.runtime.drill import store as drill_store
+from xhash_ray.runtime.drill.index import DrillIndex, draw_vectors, environment_of_store
+from xhash_ray.runtime.drill.serve import PROCESSES, Deployment, LocalServe, serve_config
+from xhash_ray.runtime.drill.store import Gate
+from xhash_ray.runtime.local import network as local_network
+from xhash_ray.runtime.local.cluster import LocalCluster
+from xhash_ray.runtime.local.plan import HEAD
 
 APPLICATION, BUCKET = "xhash", "xhash-drill"
 QUESTIONS, VECTORS, KEPT = 400, 60, 50

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from xhash_ray.errors import BadInput
-from xhash_ray.runtime.local_processes import MARK
+from xhash_ray.runtime.local.processes import MARK
 
 HEAD = "head"
 # Below the range that Linux takes outgoing connections from: a node that comes back finds its ports free.

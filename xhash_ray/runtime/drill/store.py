@@ -22,7 +22,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from xhash_ray.errors import XhashError
-from xhash_ray.runtime import local_network, local_processes
+from xhash_ray.runtime.local import network as local_network
+from xhash_ray.runtime.local import processes as local_processes
 
 START_S, END_S = 60.0, 10.0
 PIECE = 2**16

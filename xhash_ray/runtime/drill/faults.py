@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from xhash_ray.runtime.drill_fault import Fault
-from xhash_ray.runtime.drill_generations import ClockSkew, CorruptFile, StoreGone, Swaps
-from xhash_ray.runtime.drill_serve import ENCODER, REPLICAS
-from xhash_ray.runtime.drill_site import Site
-from xhash_ray.runtime.local_plan import HEAD
+from xhash_ray.runtime.drill.fault import Fault
+from xhash_ray.runtime.drill.generations import ClockSkew, CorruptFile, StoreGone, Swaps
+from xhash_ray.runtime.drill.serve import ENCODER, REPLICAS
+from xhash_ray.runtime.drill.site import Site
+from xhash_ray.runtime.local.plan import HEAD
 
 VICTIM = "worker-2"
 LATE_MS, LOST_PERCENT = 100.0, 1.0

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
 from xhash_ray.errors import XhashError
-from xhash_ray.runtime.local_cluster import LocalCluster
+from xhash_ray.runtime.local.cluster import LocalCluster
 
 PATH = "/api/serve/applications/"
 PROCESSES, REPLICAS = 2, 2

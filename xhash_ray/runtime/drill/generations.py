@@ -7,9 +7,9 @@ import time
 
 from xhash_ray.drilling.pairs import renamed
 from xhash_ray.errors import XhashError
-from xhash_ray.runtime import drill_clock
-from xhash_ray.runtime.drill_fault import CHANGED, Fault
-from xhash_ray.runtime.drill_site import KEPT, READY_S, wait
+from xhash_ray.runtime.drill import clock as drill_clock
+from xhash_ray.runtime.drill.fault import CHANGED, Fault
+from xhash_ray.runtime.drill.site import KEPT, READY_S, wait
 from xhash_ray.storage import uri as places
 
 SKEWED, SKEW_S = "worker-3", 300.0

@@ -1,6 +1,6 @@
 """A slow wire for kernels without netem: takes the frames of two links, lets them wait, loses some, passes them on.
 
-    python -m xhash_ray.runtime.local_wire LINK LINK MILLISECONDS LOSS_PERCENT
+    python -m xhash_ray.runtime.local.wire LINK LINK MILLISECONDS LOSS_PERCENT
 
 Linux and root only. Frames travel as the kernel gives them, with the header that says what is still to be done to them
 (checksums, cutting into segments), so offloading may stay on.

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from xhash_ray.errors import BadInput
-from xhash_ray.runtime.local_network import Network
-from xhash_ray.runtime.local_plan import Node, Settings
-from xhash_ray.runtime.local_processes import started_at
+from xhash_ray.runtime.local.network import Network
+from xhash_ray.runtime.local.plan import Node, Settings
+from xhash_ray.runtime.local.processes import started_at
 
 STATE_FILE = "cluster.json"
 ANSWER_S = 10.0
