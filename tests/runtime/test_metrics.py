@@ -108,7 +108,8 @@ def add_in_a_task() -> None:
 def test_every_declaration_can_be_reported_to_ray(metric, page):
     name = f"ray_{metric.name}" + {"counter": "_total", "gauge": "", "histogram": "_count"}[metric.kind]
     found = having(page, name, **dict.fromkeys(metric.labels, TESTED))
-    assert [sample.value for sample in found][:1] == [1.0 if metric.kind == "histogram" else 2.0]
+    told = 1.0 if metric.kind == "histogram" else 2.0
+    assert told in [sample.value for sample in found]  # metrics without labels have series of other processes as well
 
 
 def test_a_task_reports_for_itself(page):

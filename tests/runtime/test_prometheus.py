@@ -169,7 +169,7 @@ def test_rules_are_evaluated_and_no_alert_fires_where_nothing_is_wrong(watched):
 def test_it_reads_the_figures_that_we_report(watched, run):
     (pairs,) = watched.prometheus.value(f'xhash_index_pairs{{index="{run.index}"}}')
     assert pairs[1] == 260
-    rejected = 'sum by (step, kind) (xhash_rejected_pairs_total{verb="extract", job="ray"})'
+    rejected = 'max by (step, kind) (xhash_rejected_pairs_total{verb="extract"})'  # told to Ray and to a file
     assert [value for _, value in watched.prometheus.value(rejected)] == [1]
     assert METRICS["xhash_stage_pairs"].labels == ("stage",)
     (stage,) = watched.prometheus.value('xhash_stage_rejected_pairs{stage="extract", job="node"}')

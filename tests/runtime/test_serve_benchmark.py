@@ -25,7 +25,8 @@ def test_both_servers_find_the_same_distances(tmp_path):
 
     codes = np.random.default_rng(1).integers(0, 256, (500, 8), dtype=np.uint8)
     served_index(tmp_path, codes, 3)
-    ours = Holder(str(tmp_path)).group(1).search(Kind("image", 20, metadata=False), [Query(codes[7].tobytes())])[0]
+    scanned = Holder(str(tmp_path)).group(1).search(Kind("image", 20, metadata=False), [Query(codes[7].tobytes())])
+    ours = scanned.answers[0]
     with TestClient(plain_app(codes, 1)) as client:
         asked = {"code": codes[7].tobytes().hex(), "k": 20}
         hits = client.post("/v1/search", json=asked).json()["hits"]

@@ -102,7 +102,7 @@ def build_app(args: ServeArgs) -> serve.Application:
     Raises:
         BadInput: when there is no index, or the files of keys or certificates are none.
     """
-    shards, encoder, gateway = (each.options(max_replicas_per_node=per_node(args)) for each in deployments())
+    shards, encoder, gateway = (spread_out(each) if args.spread else each for each in deployments())
     served = generations.current(places.normalise(args.index))
     Keys(args.keys)
     check_ports(args.ports)
@@ -117,9 +117,9 @@ def build_app(args: ServeArgs) -> serve.Application:
     return gateway.options(num_replicas=args.gateways).bind(args, served.uri, hedged, bound_encoder, *groups)
 
 
-def per_node(args: ServeArgs) -> int | None:
-    """Copies of one deployment that a node may hold, None for any number."""
-    return 1 if args.spread else None
+def spread_out(deployment: Any) -> Any:
+    """A deployment of which no node holds two copies."""
+    return deployment.options(max_replicas_per_node=1)
 
 
 def __getattr__(name: str) -> Any:
