@@ -384,6 +384,7 @@ class Drill:
     bits: int = option("code length", 64)
     shards: int = option("shards of the index", 8)
     callers: int = option("callers at once", 4)
+    pause_s: float = option("a caller's seconds between an answer and the next question", 0.4)
     seed: int = option("of pairs, models and questions", 1)
     workers: int = option("worker nodes of the local cluster, 3 or more", 3)
     network: str = option(

@@ -26,6 +26,7 @@ from xhash_ray.runtime.local.cluster import LocalCluster
 from xhash_ray.runtime.local.state import STATE_FILE
 
 PATIENCE_S = 120.0
+pytestmark = pytest.mark.faults
 
 
 def wait_until(true: Callable[[], object]) -> None:
@@ -166,7 +167,6 @@ def redis(program) -> Iterator[int]:
     end(process)
 
 
-@pytest.mark.faults
 def test_nodes_with_addresses_of_their_own_are_cut_off_and_the_head_keeps_its_state_in_redis(
     tmp_path, redis, network_of_ones_own
 ):
@@ -189,7 +189,6 @@ def test_nodes_with_addresses_of_their_own_are_cut_off_and_the_head_keeps_its_st
     assert local_network.leftovers(prefix) == ([], [])
 
 
-@pytest.mark.faults
 def test_the_script_of_the_documents(tmp_path):
     """start, status, a job, stop; what it prints is what a shell can take over."""
     environment = {**os.environ, "HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path)}  # the token is made at home

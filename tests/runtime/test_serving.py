@@ -228,6 +228,7 @@ def killed(deployment: str) -> None:
         ray.kill(ray.get_actor(name, namespace="serve"), no_restart=True)
 
 
+@pytest.mark.faults
 def test_shards_in_processes_of_their_own_and_one_that_dies(run, url, stored):
     from xhash_ray.runtime.serving import ServeArgs, build_app
 

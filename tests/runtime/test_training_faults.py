@@ -153,6 +153,7 @@ def train_and_kill(options: Train) -> tuple[dict[str, Any], int]:
     return result, killed[0]
 
 
+@pytest.mark.faults
 def test_a_worker_killed_in_an_epoch_is_replaced_and_the_weights_are_those_of_an_undisturbed_run(
     ray_cluster, features, undisturbed, monkeypatch
 ):

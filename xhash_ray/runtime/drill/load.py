@@ -29,7 +29,7 @@ class Load:
         oracle: That judges.
         ledger: That is written.
         callers: So many at once.
-        pause_s: Between an answer and the next question.
+        pause_s: Between an answer and the next question: nodes of one machine that come back need some of its time.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Load:
         oracle: Oracle,
         ledger: Ledger,
         callers: int,
-        pause_s: float = 0.02,
+        pause_s: float,
     ) -> None:
         self.urls, self.key, self.questions, self.oracle, self.ledger = list(urls), key, questions, oracle, ledger
         self.pause_s, self.stopped = pause_s, threading.Event()

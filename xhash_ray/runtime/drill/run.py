@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,8 +45,12 @@ def drill(options: Drill) -> dict[str, Any]:
     check(options)
     progress = Progress("drill")
     result: dict[str, Any] = {"setting": {}, "rows": [], "failures": []}
-    with tempfile.TemporaryDirectory(prefix="xhash-drill-") as folder, site_of(options, Path(folder), progress) as site:
-        load = Load(site.urls, site.key, site.questions, site.oracle, site.ledger, options.callers)
+    with (
+        ended_like_ctrl_c(),
+        tempfile.TemporaryDirectory(prefix="xhash-drill-") as folder,
+        site_of(options, Path(folder), progress) as site,
+    ):
+        load = Load(site.urls, site.key, site.questions, site.oracle, site.ledger, options.callers, options.pause_s)
         result["setting"] = {**site.setting, "load": f"{options.callers} callers, every answer judged"}
         with load:
             warm_up(site, load)
@@ -56,6 +62,19 @@ def drill(options: Drill) -> dict[str, Any]:
         print(reports.render("drill", result), flush=True)
         raise XhashError("fault drill", "; ".join(result["failures"]), "See the table")
     return result
+
+
+@contextlib.contextmanager
+def ended_like_ctrl_c() -> Iterator[None]:
+    """SIGTERM unwinds the block as Ctrl-C does: a cluster that was started for it must not outlive it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def check(options: Drill) -> None:
