@@ -25,8 +25,9 @@ def is_for_encoding(method: Method, name: str) -> bool:
 
 
 def facts_of(name: str, method: Method) -> dict[str, Any]:
-    """What decides how the weights are used: method, code length, feature lengths, settings."""
-    return {"method": name, **method.shape._asdict(), "settings": settings_of(method)}
+    """What decides how the weights are used: method, code length, feature lengths, settings; and what was found."""
+    facts = {"method": name, **method.shape._asdict(), "settings": settings_of(method)}
+    return {**facts, "findings": list(method.findings())} if method.findings() else facts
 
 
 def to_method(artefact: Artefact) -> Method:
@@ -78,7 +79,10 @@ def model_card(facts: Mapping[str, Any]) -> str:
     """The model card in Markdown: what it is, how it was trained, how it is used."""
     settings = "\n".join(f"| {name} | {value} |" for name, value in facts["settings"].items())
     told = {name: value for name, value in facts["training"].items() if name != "chosen"}
-    training = "\n".join(f"- {name.replace('_', ' ')}: {value}" for name, value in told.items())
+    training = "\n".join(
+        [f"- {name.replace('_', ' ')}: {value}" for name, value in told.items()]
+        + [f"- {found}" for found in facts.get("findings", ())]
+    )
     method = load(facts["method"])
     return f"""# {facts["method"]}, {facts["bits"]} bits
 

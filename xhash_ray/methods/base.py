@@ -162,6 +162,10 @@ class Method(nn.Module):
         self.scale_image.fit(pairs.image)
         self.scale_text.fit(pairs.text)
 
+    def findings(self) -> Sequence[str]:
+        """What `prepare` found in the data and decided by itself, in sentences for those who train."""
+        return ()
+
     def passes(self, epoch: int) -> Sequence[Sequence[str]]:
         """The passes over the data of an epoch: each names the steps taken, in order, on every batch."""
         return (self.phases,) if self.phases else ()

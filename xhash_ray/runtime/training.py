@@ -237,6 +237,7 @@ def sum_up(plan: Plan, outcome: Outcome, seconds: float) -> dict[str, Any]:
         "loss": round(outcome.terms.get("loss", 0.0), 5),
         "streamed": plan.streamed,
         **validated,
+        **({"findings": outcome.facts["findings"]} if outcome.facts.get("findings") else {}),
         "codes": outcome.codes,
     }
 
