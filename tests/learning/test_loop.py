@@ -155,7 +155,8 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[dict]]:
 def relative_error(found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> float:
     """The largest over all entries of |found - wanted| / |wanted|, in norms."""
     assert found.keys() == wanted.keys()
-    errors = [(found[key] - value).norm() / value.norm().clamp(min=1e-12) for key, value in wanted.items()]
+    pairs = [(found[key].double(), value.double()) for key, value in wanted.items()]  # flags are 0 or 1
+    errors = [(one - other).norm() / other.norm().clamp(min=1e-12) for one, other in pairs]
     return max((float(error) for error in errors), default=0.0)
 
 

@@ -34,19 +34,24 @@ def copy(options: IndexCopy) -> dict[str, Any]:
         Conflict: when somebody else copied another generation of that number meanwhile.
     """
     uri, out = places.normalise(options.index), places.normalise(options.out)
-    chosen = generations.current(uri) if options.generation is None else generations.read(uri, options.generation)
-    check_target(chosen, out)
+    chosen = patiently(lambda: generation_of(uri, options.generation))
+    patiently(lambda: check_target(chosen, out))
     needed = [*chosen.segments, *chosen.tombstones]
-    missing = [facts for facts in needed if not is_there(out, facts)]
+    missing = patiently(lambda: [facts for facts in needed if not is_there(out, facts)])
     progress = Progress("index copy", sum(facts.size_bytes for facts in missing))
     for facts in missing:
         copy_file(uri, out, facts)
         progress.add(facts.size_bytes)
-    copy_model(chosen, out)
-    publish(chosen, out)
+    patiently(lambda: copy_model(chosen, out))
+    patiently(lambda: publish(chosen, out))
     size_bytes = sum(facts.size_bytes for facts in missing)
     told = {"files": len(missing), "size_bytes": size_bytes, "there": len(needed) - len(missing)}
     return {"out": out, "generation": chosen.number, "rows": chosen.rows, **told}
+
+
+def generation_of(uri: str, number: int | None) -> Generation:
+    """The generation of that number, or the current one."""
+    return generations.current(uri) if number is None else generations.read(uri, number)
 
 
 def check_target(chosen: Generation, out: str) -> None:
