@@ -108,7 +108,8 @@ def gradients(name: str, world: World) -> dict[str, torch.Tensor]:
     method.prepare(data.known(), SEED)
     method.start_epoch(0)
     batch = next(data.batches(Position(), 1))
-    for phase in dict.fromkeys(phase for entry in schedule(method) for phase in entry.phases):
+    phases = dict.fromkeys(phase for entry in schedule(method) for phase in entry.phases)
+    for phase in [phase for phase in phases if phase not in method.gradient_free]:
         torch.manual_seed(SEED)
         method.zero_grad()
         sum(method(batch, phase, world).values()).backward()

@@ -8,9 +8,12 @@ import torch
 
 from xhash_ray import methods
 from xhash_ray.errors import BadInput
-from xhash_ray.methods import dfrh
-from xhash_ray.methods.base import Shape, TrainingPairs
-from xhash_ray.methods.dfrh import DFRH, HashFunction, Preparation, Settings
+from xhash_ray.learning import loop
+from xhash_ray.learning.sources import Resident
+from xhash_ray.methods import dfrh, graphs
+from xhash_ray.methods.base import Shape, TrainingPairs, World
+from xhash_ray.methods.dfrh import DFRH, Settings
+from xhash_ray.methods.scaling import Preparation, unit
 
 PAIRS, BITS = 240, 16
 
@@ -28,72 +31,52 @@ def pairs_of(n: int = PAIRS, noise: float = 0.3, one_space: bool = False, seed: 
 
 def prepared(pairs: TrainingPairs, bits: int = BITS, **settings: object) -> DFRH:
     method = methods.create("dfrh", Shape(bits, pairs.image.shape[1], pairs.text.shape[1]), settings)
-    method.prepare(pairs, 3)
     assert isinstance(method, DFRH)
+    size = min(method.settings.batch_size, len(pairs.image))
+    loop.fit(method, Resident(pairs.image, pairs.text, None, size, 3, World(), whole=True), World(), 3)
     return method
 
 
 def rows_of(n: int = 60, d: int = 6) -> torch.Tensor:
-    return dfrh.unit(torch.randn(n, d, generator=torch.Generator().manual_seed(2)))
-
-
-def dense(rows: torch.Tensor, s: Settings) -> tuple[np.ndarray, np.ndarray]:
-    """S and F of eq. (2), neighbours found by sorting, every eigenpair by numpy."""
-    S = (rows @ rows.T).double().numpy()
-    n = len(S)
-    k = min(max(round(s.neighbours * n**0.5), 10), n - 1)
-    W = np.zeros((n, n))
-    for row in range(n):
-        order = [other for other in np.argsort(-S[row], kind="stable") if other != row][:k]
-        W[row, order] = np.maximum(S[row, order], 0)
-    W = np.maximum(W, W.T)
-    D = W.sum(axis=1)
-    nu, v = np.linalg.eigh(W / np.sqrt(D[:, None] * D))
-    nu, v = nu[::-1][1:], v[:, ::-1][:, 1:]
-    c = min(s.dimensions, n - 2)
-    F = v[:, :c] / np.sqrt(D)[:, None] * (1 - s.alpha * nu[:c]) ** -s.q
-    return nu[:c], F / np.sqrt((F**2).sum(axis=1).mean())
+    return unit(torch.randn(n, d, generator=torch.Generator().manual_seed(2)))
 
 
 def test_the_target_is_its_formula():
     rows, s = rows_of(), Settings(dimensions=7)
-    _, F = dense(rows, s)
-    found = dfrh.diffused(rows, s, 1).double().numpy()
-    np.testing.assert_allclose(found @ found.T, F @ F.T, atol=1e-4)  # eigenvectors have no sign
-
-
-def test_an_extension_gives_graph_pairs_what_they_have():
-    """W F / (nu D) = F on the graph itself where every node is every node's neighbour."""
-    rows, s = rows_of(), Settings(dimensions=4, neighbours=100.0)
-    shifted = dfrh.unit(rows.abs())  # no similarity below 0: nothing is cut off
-    nu, F = dense(shifted, s)
-    W = (shifted @ shifted.T).double().numpy()
-    np.fill_diagonal(W, 0)
-    np.testing.assert_allclose(W @ F / W.sum(axis=1, keepdims=True) / nu, F, atol=1e-6)
+    nu, v = graphs.eigenpairs(graphs.neighbour_graph(rows, 10), 7, seed=1)
+    wanted = v * (1 - s.alpha * nu) ** -s.q
+    wanted /= np.sqrt((wanted**2).sum(axis=1).mean())
+    F, found_nu = dfrh.diffused(rows, 10, s, 1)
+    np.testing.assert_allclose(F @ F.T, wanted @ wanted.T, atol=1e-4)
+    np.testing.assert_allclose(found_nu, nu, rtol=1e-5)
 
 
 def test_pairs_beyond_the_graph_lie_near_where_a_whole_graph_puts_them():
-    rows = dfrh.unit(torch.cat([rows_of(200, 6) * 0.2 + centre for centre in 3 * torch.eye(6)[:3]]))
-    whole, part = (dfrh.diffused(rows, Settings(dimensions=2, graph_pairs=most), 1) for most in (600, 300))
-    for group in range(3):  # groups are together, and apart from others, in both
-        own = slice(200 * group, 200 * group + 200)
-        for F in (whole, part):
-            centre = F[own].mean(dim=0)
-            assert (F[own] - centre).norm(dim=1).mean() < 0.3 * centre.norm()
+    whole, part = pairs_of(600, noise=0.1), prepared(pairs_of(600, noise=0.1), graph_pairs=300, dimensions=8)
+    assert len(part.nodes_x) == 300
+    x, y = part.prepared_image(whole.image), part.prepared_text(whole.text)
+    known = {row.numpy().tobytes() for row in part.nodes_x}
+    beyond = torch.tensor([row.numpy().tobytes() not in known for row in x])
+    assert beyond.sum() == 300
+    S, F = part.fused(x, y)[beyond] @ part.fused(part.nodes_x, part.nodes_y).T, part.target(x, y)[beyond]
+    best, worst = S.argmax(dim=1), S.argmin(dim=1)
+    near, far = ((F - part.F[at]).norm(dim=1).mean() for at in (best, worst))
+    assert near < 0.5 * far
 
 
-def test_the_regression_is_its_formula():
-    rows = rows_of()
-    F = torch.randn(len(rows), 3, generator=torch.Generator().manual_seed(5))
-    function = HashFunction(6, 80, 3)
-    placed = function.place(rows, torch.Generator().manual_seed(1))
-    assert placed == len(rows)
-    C = function.regress(rows, F, 0.1, placed)
-    K = torch.exp(-torch.cdist(rows, function.U[:placed]).square() / function.s).double().numpy()
-    gram = torch.exp(-torch.cdist(function.U[:placed], function.U[:placed]).square() / function.s).double().numpy()
-    residual = K.T @ (K @ C[:placed].double().numpy() - F.double().numpy()) + 0.1 * gram @ C[:placed].double().numpy()
-    np.testing.assert_allclose(residual, 0, atol=1e-3)
-    assert not C[placed:].any()
+def test_pairs_in_any_batches_give_the_same():
+    pairs = pairs_of()
+    one, other = prepared(pairs, batch_size=1000), prepared(pairs, batch_size=77)
+    for name, value in one.state_dict().items():
+        torch.testing.assert_close(other.state_dict()[name], value, atol=1e-4, rtol=1e-4)
+
+
+def test_landmarks_are_as_many_as_encoding_may_cost():
+    assert dfrh.landmarks_for(Shape(64, 512, 512)) == 1024
+    assert dfrh.landmarks_for(Shape(64, 4096, 4096)) < 150
+    assert dfrh.landmarks_for(Shape(64, 100_000, 100_000)) == 1
+    assert len(prepared(pairs_of(), landmarks=50).image.U) == 50
+    assert len(prepared(pairs_of()).image.U) == PAIRS
 
 
 def test_two_spaces_are_not_taken_for_one_and_one_is():

@@ -14,6 +14,7 @@ import pyarrow as pa
 import torch
 
 from xhash_ray.bench_options import BenchTraining
+from xhash_ray.errors import BadInput
 from xhash_ray.learning.data import Pairs, resident_source
 from xhash_ray.learning.loop import Loop, schedule
 from xhash_ray.learning.sources import Source
@@ -77,6 +78,8 @@ def bare_loop(options: BenchTraining, pairs: Pairs) -> list[float]:
     """Pairs/s of every epoch of a loop without anything around it."""
     method = fresh_method(options)
     method.prepare(TrainingPairs(pairs.image, pairs.text, None, len(pairs)), SEED)
+    if method.gradient_free:
+        raise BadInput("bench training", f"{options.method} takes no gradient steps", "Name another method")
     optimizers = {phase: method.optimizer_of(phase) for phase in schedule(method)[0].phases}
     speeds = []
     for epoch in range(options.epochs):

@@ -137,7 +137,7 @@ class Loop:
             XhashError: when the loss stops being a number.
         """
         plan = schedule(self.method)
-        if plan:
+        if plan and not self.method.gradient_free:
             check_batches(self.source.steps * self.source.batch_size, self.source.batch_size, self.world.size)
         training = self.prepared()
         batches = self.source.batches(training.position, len(plan))
@@ -155,7 +155,8 @@ class Loop:
         self.method.prepare(self.source.known(), self.seed)
         self.method.to(self.device)
         phases = dict.fromkeys(phase for entry in schedule(self.method) for phase in entry.phases)
-        training = Training(self.method, {phase: self.method.optimizer_of(phase) for phase in phases})
+        moving = [phase for phase in phases if phase not in self.method.gradient_free]
+        training = Training(self.method, {phase: self.method.optimizer_of(phase) for phase in moving})
         if self.keeper:
             self.keeper.restore(training)
         return training
@@ -171,7 +172,7 @@ class Loop:
             torch.manual_seed(step_seed(self.seed, training.position))
             batch = next(batches).to(self.device)
             for phase in this.phases:
-                training.add(self.prefix(phase), self.step(batch, phase, training.optimizers[phase]))
+                training.add(self.prefix(phase), self.step(batch, phase, training.optimizers.get(phase)))
             training.position = Position(training.position.passes, step + 1)
             self.on_step(training.position, self.source.steps)
             if self.keeper and step + 1 < self.source.steps:
@@ -189,8 +190,12 @@ class Loop:
         if self.keeper:
             self.keeper.offer(training)
 
-    def step(self, batch: Batch, phase: str, optimizer: torch.optim.Optimizer) -> Terms:
-        """One gradient step of one phase; returns its terms."""
+    def step(self, batch: Batch, phase: str, optimizer: torch.optim.Optimizer | None) -> Terms:
+        """One step of one phase, with gradients where it has an optimiser; returns its terms."""
+        if optimizer is None:
+            with torch.no_grad():
+                summed: Terms = self.method(batch, phase, self.world)
+                return summed
         optimizer.zero_grad(set_to_none=True)
         with self.autocast:
             terms: Terms = self.method(batch, phase, self.world)

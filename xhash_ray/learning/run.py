@@ -13,7 +13,7 @@ from xhash_ray.errors import BadInput
 from xhash_ray.learning.checkpoint import Checkpoints
 from xhash_ray.learning.data import Pairs, TrainingData, open_training_data, resident_source
 from xhash_ray.learning.loop import Loop, OnEpoch, OnStep, schedule
-from xhash_ray.learning.sources import Source, check_batches
+from xhash_ray.learning.sources import Resident, Source, check_batches
 from xhash_ray.learning.streaming import Streamed, WindowReader
 from xhash_ray.learning.validation import Examination
 from xhash_ray.methods import create, load, settings_of
@@ -59,8 +59,15 @@ class Plan:
         return range(max(1, self.options.workers), max(1, most) + 1)
 
     @property
+    def every_pair(self) -> bool:
+        """Whether a pass gives every pair, be the last batch as small as it may."""
+        return bool(load(self.options.method).gradient_free) and not self.streamed
+
+    @property
     def pairs_per_pass(self) -> int:
         """Pairs of a pass over the data: whole batches, and about as many where they are streamed."""
+        if self.every_pair:
+            return self.data.pairs
         return int(self.data.pairs // self.settings.batch_size * self.settings.batch_size)
 
     def method(self) -> Method:
@@ -108,7 +115,7 @@ def plan_training(options: Train) -> Plan:
     shape = Shape(options.bits, data.found.image_length, data.found.text_length, data.classes)
     method = create(options.method, shape, options.settings)
     plan = Plan(options, data, shape, method.settings, is_streamed(options, data, method), out)
-    if schedule(method):
+    if schedule(method) and not plan.every_pair:
         for count in plan.worker_counts:
             check_batches(data.pairs, method.settings.batch_size, count)
         check_streams(plan)
@@ -216,8 +223,11 @@ def learn(
 def source_of(plan: Plan, world: World, pairs: Pairs | None, reader: WindowReader | None) -> Source:
     """Pairs in memory, or the stream of them."""
     if pairs is not None:
+        size = min(plan.settings.batch_size, len(pairs))
         if not plan.method().phases:  # nothing is drawn in batches
-            return resident_source(pairs, min(plan.settings.batch_size, len(pairs)), plan.options.seed, World())
+            return resident_source(pairs, size, plan.options.seed, World())
+        if plan.every_pair:
+            return Resident(pairs.image, pairs.text, pairs.labels, size, plan.options.seed, world, whole=True)
         return resident_source(pairs, plan.settings.batch_size, plan.options.seed, world)
     stream = plan.data.plan(plan.settings.batch_size, plan.options.seed, plan.worker_counts)
     return Streamed(stream, world, reader)

@@ -58,7 +58,7 @@ def order_seed(seed: int, number: int) -> int:
 
 @dataclass(frozen=True)
 class Resident:
-    """Training pairs in memory; every pass is one random permutation, its last, partial batch left out.
+    """Training pairs in memory; every pass is one random permutation, its last, partial batch left out unless `whole`.
 
     Attributes:
         image: float32 [n, d_i].
@@ -67,6 +67,7 @@ class Resident:
         batch_size: Pairs in a global batch.
         seed: Of the order.
         world: Who shares the batches.
+        whole: Whether the last, partial batch is given, too; workers' parts of it may differ in length.
     """
 
     image: Tensor
@@ -75,11 +76,12 @@ class Resident:
     batch_size: int
     seed: int
     world: World
+    whole: bool = False
 
     @property
     def steps(self) -> int:
         """Batches of one pass."""
-        return len(self.image) // self.batch_size
+        return -(-len(self.image) // self.batch_size) if self.whole else len(self.image) // self.batch_size
 
     def known(self) -> TrainingPairs:
         """All pairs."""

@@ -92,8 +92,7 @@ class World:
 
     def own(self, everything: Shaped[Tensor, "all_n ..."]) -> Shaped[Tensor, "n ..."]:
         """This worker's part of something that has a row for every pair of the global batch."""
-        n = everything.shape[0] // self.size
-        return everything[self.rank * n : (self.rank + 1) * n]
+        return everything.tensor_split(self.size)[self.rank]
 
 
 class Shape(NamedTuple):
@@ -126,6 +125,8 @@ class Method(nn.Module):
         supervised: Whether training needs labels.
         needs_all_rows: Whether `prepare` must see every training pair (no sample, no streaming).
         phases: Names of the steps; empty for methods without gradients.
+        gradient_free: Phases that take no gradient step: `forward` adds a batch to sums in buffers, on all workers
+            alike, and `end_epoch` solves. Every pair counts: where pairs are in memory, the last batch may be smaller.
         adversaries: Phases that work against the others; their terms are no part of the reported loss.
         training_only: First parts of the names of weights that encoding does not use; models are stored without them.
         against_collapse: What the method does against stuck and duplicate bits, in one sentence.
@@ -137,6 +138,7 @@ class Method(nn.Module):
     supervised: ClassVar[bool] = False
     needs_all_rows: ClassVar[bool] = False
     phases: ClassVar[Sequence[str]] = ("joint",)
+    gradient_free: ClassVar[frozenset[str]] = frozenset()
     adversaries: ClassVar[frozenset[str]] = frozenset()
     training_only: ClassVar[tuple[str, ...]] = ()
     against_collapse: ClassVar[str]
