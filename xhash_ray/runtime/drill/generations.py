@@ -9,10 +9,12 @@ from xhash_ray.drilling.pairs import renamed
 from xhash_ray.errors import XhashError
 from xhash_ray.runtime.drill import clock as drill_clock
 from xhash_ray.runtime.drill.fault import CHANGED, Fault
+from xhash_ray.runtime.drill.serve import ENCODER, GATEWAY
 from xhash_ray.runtime.drill.site import KEPT, READY_S, wait
 from xhash_ray.storage import uri as places
 
-SKEWED, SKEW_S = "worker-3", 300.0
+SKEWED, SKEW_S, MAKES_WAY = "worker-3", 300.0, "worker-2"
+ACTIVATIONS = 6
 
 
 class StoreGone(Fault):
@@ -101,17 +103,35 @@ class ClockSkew(Fault):
     def prepare(self) -> None:
         try:
             drill_clock.restart_with(self.site.local, SKEWED, drill_clock.skewed(SKEW_S))
-            if not wait(self.site.serve.is_whole, READY_S):
-                raise XhashError("a node with a wrong clock", "not whole in time", "See Serve's logs")
+            self.fill()
         except XhashError:
             drill_clock.restart_with(self.site.local, SKEWED, {})
             raise
 
+    def fill(self) -> None:
+        """Copies of everything onto the node: one that comes back has none, and Serve opens no entrance there.
+
+        Another worker goes until they have moved.
+        """
+        local, serve = self.site.local, self.site.local_serve
+        local.kill(MAKES_WAY)
+        local.wait_dead(MAKES_WAY)
+        moved = wait(lambda: SKEWED in serve.entrances() and SKEWED in serve.nodes_of(GATEWAY), READY_S)
+        local.restart(MAKES_WAY)
+        if not moved or not wait(serve.is_whole, READY_S):
+            raise XhashError("a node with a wrong clock", f"not whole in time: {serve.said()}", "See Serve's logs")
+
     def inject(self) -> None:
-        for turn in range(6):
+        serve = self.site.local_serve
+        open_now = serve.entrances()
+        urls = [url for name, url in self.site.urls_of_workers().items() if name in open_now] or self.site.urls
+        for turn in range(ACTIVATIONS):
             self.wanted = self.site.index.put(self.new_pairs())
-            self.activate_at_last(self.wanted, self.site.urls[-(turn % len(self.site.urls)) - 1])
-        self.notes.append(f"{SKEWED} is {SKEW_S:.0f} s ahead; 6 activations")
+            self.activate_at_last(self.wanted, urls[-(turn % len(urls)) - 1])
+        carried = ", ".join(name for name in (ENCODER, GATEWAY) if SKEWED in serve.nodes_of(name))
+        self.notes.append(
+            f"{SKEWED}, with {carried}, is {SKEW_S:.0f} s ahead; {ACTIVATIONS} activations through {len(urls)} entrances"
+        )
 
     def check(self) -> None:
         """The node with the right clock again, and nothing has changed."""

@@ -112,6 +112,17 @@ class LocalServe:
             if each["state"] == RUNNING and each.get("pid")
         ]
 
+    def nodes_of(self, deployment: str) -> set[str]:
+        """Names of the nodes that copies run on."""
+        used = {replica.node_id for replica in self.replicas(deployment)}
+        return {name for name, node_id in self.cluster.alive().items() if node_id in used}
+
+    def entrances(self) -> set[str]:
+        """Names of the nodes with a healthy proxy: the head, and whoever has a copy of something."""
+        proxies = self.state().get("proxies", {})
+        alive = self.cluster.alive().items()
+        return {name for name, node_id in alive if proxies.get(node_id, {}).get("status") == HEALTHY}
+
     def kill(self, deployment: str, most: int = REPLICAS) -> int:
         """See `Deployment`."""
         chosen = self.replicas(deployment)[:most]

@@ -71,6 +71,17 @@ class Site:
         assert self.cluster is not None
         return self.cluster
 
+    @property
+    def local_serve(self) -> LocalServe:
+        """The endpoint on it."""
+        assert isinstance(self.serve, LocalServe)
+        return self.serve
+
+    def urls_of_workers(self) -> dict[str, str]:
+        """Entrances by the worker they lie on; none where all nodes share one."""
+        workers = [name for name in self.local.nodes if name != HEAD]
+        return dict(zip(workers, self.urls, strict=True)) if len(self.urls) == len(workers) else {}
+
     def activate(self, number: int, url: str | None = None) -> int:
         """Has a generation served; what is served then. Asked once."""
         with Client(url or self.urls[0], CHANGING_S, self.key, Retry(attempts=1)) as client:
