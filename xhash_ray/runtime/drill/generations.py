@@ -130,7 +130,7 @@ class ClockSkew(Fault):
             self.activate_at_last(self.wanted, urls[-(turn % len(urls)) - 1])
         carried = ", ".join(name for name in (ENCODER, GATEWAY) if SKEWED in serve.nodes_of(name))
         self.notes.append(
-            f"{SKEWED}, with {carried}, is {SKEW_S:.0f} s ahead; {ACTIVATIONS} activations through {len(urls)} entrances"
+            f"{SKEWED}, with {carried}, is {SKEW_S:.0f} s ahead; {ACTIVATIONS} activations, {len(urls)} entrances"
         )
 
     def check(self) -> None:
