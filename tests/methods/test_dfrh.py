@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from xhash_ray import methods
-from xhash_ray.errors import BadInput
+from xhash_ray.errors import BadInput, BadOption
 from xhash_ray.learning import loop
 from xhash_ray.learning.sources import Resident
 from xhash_ray.methods import dfrh, graphs
@@ -43,10 +43,11 @@ def rows_of(n: int = 60, d: int = 6) -> torch.Tensor:
 
 def test_the_target_is_its_formula():
     rows, s = rows_of(), Settings(dimensions=7)
-    nu, v = graphs.eigenpairs(graphs.neighbour_graph(rows, 10), 7, seed=1)
+    W = graphs.neighbour_graph([rows @ rows.T], 10)
+    nu, v = graphs.eigenpairs(W, 7, seed=1)
     wanted = v * (1 - s.alpha * nu) ** -s.q
     wanted /= np.sqrt((wanted**2).sum(axis=1).mean())
-    F, found_nu = dfrh.diffused(rows, 10, s, 1)
+    F, found_nu = dfrh.diffused(W, s, 1)
     np.testing.assert_allclose(F @ F.T, wanted @ wanted.T, atol=1e-4)
     np.testing.assert_allclose(found_nu, nu, rtol=1e-5)
 
@@ -58,7 +59,7 @@ def test_pairs_beyond_the_graph_lie_near_where_a_whole_graph_puts_them():
     known = {row.numpy().tobytes() for row in part.nodes_x}
     beyond = torch.tensor([row.numpy().tobytes() not in known for row in x])
     assert beyond.sum() == 300
-    S, F = part.fused(x, y)[beyond] @ part.fused(part.nodes_x, part.nodes_y).T, part.target(x, y)[beyond]
+    S, F = part.similarities(x, y, [0.33])[0][beyond], part.target(x, y)[beyond]
     best, worst = S.argmax(dim=1), S.argmin(dim=1)
     near, far = ((F - part.F[at]).norm(dim=1).mean() for at in (best, worst))
     assert near < 0.5 * far
@@ -138,3 +139,20 @@ def test_too_few_pairs_are_said():
     few = pairs_of(2)
     with pytest.raises(BadInput, match="2 pairs"):
         prepared(few)
+
+
+@pytest.mark.parametrize("w", [("much",), ("1.5",), ()])
+def test_shares_that_are_none_are_said(w):
+    with pytest.raises(BadOption, match=r"settings\.w"):
+        prepared(pairs_of(), w=w)
+
+
+def test_similarities_are_their_formula():
+    pairs = pairs_of(one_space=True)
+    method = prepared(pairs, beta=0.25)
+    x, y = method.prepared_image(pairs.image), method.prepared_text(pairs.text)
+    z = (unit(x @ method.A) + unit(y @ method.B)) / 2
+    one, other = method.similarities(x, y, [0.0, 0.4])
+    own = (x @ x.T + y @ y.T) / 2
+    torch.testing.assert_close(one, 0.75 * z @ z.T + 0.25 * (x + y) @ (x + y).T / 4)
+    torch.testing.assert_close(other, 0.75 * (0.6 * z @ z.T + 0.4 * own) + 0.25 * (x + y) @ (x + y).T / 4)

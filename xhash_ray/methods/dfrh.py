@@ -14,7 +14,7 @@ Symbols      x, y          prepared rows: what has no negative values is square-
              beta          how far the two spaces are one:  r_d^2 / (r_d^2 + r_c^2), nothing below .05
              S             similarity of pairs;  W: of the k = neighbours sqrt(n) nearest, symmetrised;  D: its sums
              nu_j, v_j     strongest eigenpairs of D^-1/2 W D^-1/2, the constant one left out
-             F             target: where a pair lies once S has diffused
+             F             target: where a pair lies once S has diffused; those of several w side by side
              f_I, f_T      kernel regressions of F on x alone, on y alone, with landmarks U
              R             the rotation;  code = sign(R' f)
 Formulas     S    = (1 - beta) [(1 - w) zz' + w (xx' + yy') / 2] + beta (x + y)(x + y)' / 4                        (1)
@@ -38,12 +38,13 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
+import scipy.sparse
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from xhash_ray.config import option
-from xhash_ray.errors import BadInput
+from xhash_ray.errors import BadInput, BadOption
 from xhash_ray.methods.base import Batch, Method, Shape, TrainingPairs, World
 from xhash_ray.methods.cca_itq import directions, itq
 from xhash_ray.methods.graphs import BLOCK, eigenpairs, extended, neighbour_graph
@@ -53,6 +54,7 @@ from xhash_ray.methods.scaling import Preparation, unit
 RIDGES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 CANONICAL = 64  # projections at most
 HELD_OUT = 1000  # pairs at most
+SHARES = ("0.2", "0.33", "0.6")
 LEAST = 3  # pairs a graph is made of
 LEAST_NEIGHBOURS = 10
 LEAST_BETA = 0.05  # below, the spaces are two
@@ -73,12 +75,27 @@ class Settings:
     dimensions: int = option("eigenpairs, at most", 128, source="ours, RESULTS")
     alpha: float = option("share of similarity passed on by diffusion", 0.97, source="ours, RESULTS")
     q: float = option("power of the diffusion", 0.75, source="ours, RESULTS")
-    w: float = option("share of each modality's own similarity in S", 1 / 3, source="ours, RESULTS")
+    w: tuple[str, ...] = option("shares of own similarities in S; a graph each", SHARES, source="ours, RESULTS")
     lambda_: float = option("ridge of the regressions", 0.1, source="ours, RESULTS")
     beta: float = option("how far the two spaces are one, 0 to 1; -1: as held-out pairs say", -1.0, source="ours")
     rounds: int = option("alternations of ITQ", 50, source="Gong et al., TPAMI 2013, section 3.2")
     epochs: int = option("passes; all but the first change nothing", 1, source="none")
     batch_size: int = option("pairs summed at once; the result is the same", 4096, source="none")
+
+    @property
+    def shares(self) -> list[float]:
+        """`w` as numbers.
+
+        Raises:
+            BadOption: for what is none, or not within 0 and 1.
+        """
+        try:
+            found = [float(share) for share in self.w]
+        except ValueError:
+            found = []
+        if not found or not all(0 <= share <= 1 for share in found):
+            raise BadOption("settings.w", f"{','.join(map(str, self.w)) or 'nothing'}", "Give numbers within 0 and 1")
+        return found
 
 
 def landmarks_for(shape: Shape) -> int:
@@ -122,25 +139,11 @@ def compared(x: Float[Tensor, "n d_I"], y: Float[Tensor, "n d_T"], seed: int) ->
     return ridge, r_c, reciprocal_rank(x[held], y[held]) if x.shape[1] == y.shape[1] else 0.0
 
 
-def fused(
-    x: Float[Tensor, "n d_I"],
-    y: Float[Tensor, "n d_T"],
-    a: Float[Tensor, "n c"],
-    b: Float[Tensor, "n c"],
-    beta: float,
-    w: float,
-) -> Float[Tensor, "n d"]:
-    """Rows whose inner products are S, eq. (1)."""
-    alone = math.sqrt((1 - beta) * w / 2)
-    rows = [math.sqrt((1 - beta) * (1 - w)) * (a + b) / 2, alone * x, alone * y]
-    return torch.cat([*rows, math.sqrt(beta) / 2 * (x + y)] if beta else rows, dim=1)
-
-
 def diffused(
-    nodes: Float[Tensor, "m d"], k: int, settings: Settings, seed: int
+    W: scipy.sparse.csr_matrix, settings: Settings, seed: int
 ) -> tuple[Float[Tensor, "m c"], Float[Tensor, " c"]]:
-    """F of the graph's pairs, eq. (2), in units of its mean norm, and nu."""
-    nu, v = eigenpairs(neighbour_graph(nodes, k), min(settings.dimensions, len(nodes) - 2), seed)
+    """F of a graph's pairs, eq. (2), in units of its mean norm, and nu."""
+    nu, v = eigenpairs(W, min(settings.dimensions, W.shape[0] - 2), seed)
     F = torch.from_numpy(v * (1 - settings.alpha * nu) ** -settings.q).float()
     return F / F.square().sum(dim=1).mean().sqrt(), torch.from_numpy(nu).float()
 
@@ -232,11 +235,16 @@ class DFRH(Method):
         self.keep(A=A.float(), B=B.float())
 
     def diffuse(self, x: Float[Tensor, "m d_I"], y: Float[Tensor, "m d_T"]) -> None:
-        """F of the graph's pairs, and empty sums."""
+        """F of the graphs' pairs, side by side, and empty sums."""
         m = len(x)
+        self.keep(nodes_x=x, nodes_y=y)
         self.neighbours = min(max(round(self.settings.neighbours * math.sqrt(m)), LEAST_NEIGHBOURS), m - 1)
-        F, nu = diffused(self.fused(x, y), self.neighbours, self.settings, self.seed)
-        self.keep(nodes_x=x, nodes_y=y, F=F, nu=nu)
+        found = []
+        for w in self.settings.shares:
+            blocks = (self.similarities(*rows, (w,))[0] for rows in zip(x.split(BLOCK), y.split(BLOCK), strict=True))
+            found.append(diffused(neighbour_graph(blocks, self.neighbours), self.settings, self.seed))
+        F = torch.cat([F for F, _ in found], dim=1) / math.sqrt(len(found))
+        self.keep(F=F, nu=torch.cat([nu for _, nu in found]))
         for name, function in (("sums_image", self.image), ("sums_text", self.text)):
             m = len(function.U)
             self.keep(**{name: torch.zeros(m, m + F.shape[1], dtype=torch.float64)})
@@ -246,9 +254,18 @@ class DFRH(Method):
         for name, value in buffers.items():
             self.register_buffer(name, value, persistent=False)
 
-    def fused(self, x: Float[Tensor, "n d_I"], y: Float[Tensor, "n d_T"]) -> Float[Tensor, "n d"]:
-        """Rows whose inner products are S."""
-        return fused(x, y, unit(x @ self.A), unit(y @ self.B), float(self.beta), self.settings.w)
+    def similarities(
+        self, x: Float[Tensor, "n d_I"], y: Float[Tensor, "n d_T"], shares: Sequence[float]
+    ) -> list[Float[Tensor, "n m"]]:
+        """S of pairs and the graph's, eq. (1), for every share w."""
+        beta, X, Y = float(self.beta), self.nodes_x, self.nodes_y
+        z, Z = ((unit(u @ self.A) + unit(v @ self.B)) / 2 for u, v in ((x, y), (X, Y)))
+        fused, own = z @ Z.T, (x @ X.T + y @ Y.T) / 2
+        S = [(1 - w) * fused + w * own for w in shares]
+        if not beta:
+            return S
+        directly = (x + y) @ (X + Y).T / 4
+        return [(1 - beta) * each + beta * directly for each in S]
 
     def forward(self, batch: Batch, phase: str, world: World) -> dict[str, Tensor]:
         """Adds all workers' rows to the sums that eq. (4) needs."""
@@ -261,9 +278,12 @@ class DFRH(Method):
 
     def target(self, x: Float[Tensor, "n d_I"], y: Float[Tensor, "n d_T"]) -> Float[Tensor, "n c"]:
         """F of any pairs."""
-        nodes, parts = self.fused(self.nodes_x, self.nodes_y), []
-        for rows in self.fused(x, y).split(BLOCK):
-            parts.append(extended(rows, nodes, self.F, self.nu, self.neighbours))
+        shares, parts = self.settings.shares, []
+        graphs = list(zip(self.F.chunk(len(shares), dim=1), self.nu.chunk(len(shares)), strict=True))
+        for rows in zip(x.split(BLOCK), y.split(BLOCK), strict=True):
+            S = self.similarities(*rows, shares)
+            each = [extended(one, F, nu, self.neighbours) for one, (F, nu) in zip(S, graphs, strict=True)]
+            parts.append(torch.cat(each, dim=1))
         return torch.cat(parts)
 
     def end_epoch(self, epoch: int, world: World) -> None:

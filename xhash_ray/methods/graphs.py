@@ -6,6 +6,8 @@ Bengio et al., NIPS 2003: their extension to rows that are not in the graph).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import scipy.sparse
 import scipy.sparse.linalg
@@ -18,27 +20,32 @@ WEAKEST = 0.05  # eigenvalue that an extension divides by, at least
 
 
 def nearest(
-    rows: Float[Tensor, "n d"], nodes: Float[Tensor, "m d"], k: int, first: int | None = None
+    S: Float[Tensor, "n m"], k: int, first: int | None = None
 ) -> tuple[Float[Tensor, "n k"], Int64[Tensor, "n k"]]:
-    """Inner products of each row and its k nearest nodes, those below 0 taken for 0.
+    """Similarities of rows and their k nearest nodes, those below 0 taken for 0.
 
     Args:
-        rows: What is looked at.
-        nodes: Whom they may be near.
+        S: Of rows and nodes; changed where rows are nodes.
         k: How many.
         first: The first row's own place among the nodes, where rows are nodes; none is its own neighbour.
     """
-    S = rows @ nodes.T
     if first is not None:
-        S[torch.arange(len(rows)), torch.arange(first, first + len(rows))] = -torch.inf
+        S[torch.arange(len(S)), torch.arange(first, first + len(S))] = -torch.inf
     found = S.topk(k, dim=1)
     return found.values.clamp(min=0), found.indices
 
 
-def neighbour_graph(nodes: Float[Tensor, "m d"], k: int) -> scipy.sparse.csr_matrix:
-    """W: inner products of nodes of which one is among the other's k nearest, half of them where only one is."""
-    m = len(nodes)
-    found = [nearest(rows, nodes, k, at * BLOCK) for at, rows in enumerate(nodes.split(BLOCK))]
+def neighbour_graph(blocks: Iterable[Float[Tensor, "n m"]], k: int) -> scipy.sparse.csr_matrix:
+    """W: similarities of nodes of which one is among the other's k nearest, half of them where only one is.
+
+    Args:
+        blocks: Similarities of all nodes, some rows at a time.
+        k: How many.
+    """
+    found, m = list[tuple[Tensor, Tensor]](), 0
+    for S in blocks:
+        found.append(nearest(S, k, m))
+        m += len(S)
     values, columns = (torch.cat(part).numpy().ravel() for part in zip(*found, strict=True))
     W = scipy.sparse.csr_matrix((values.astype(np.float64), (np.repeat(np.arange(m), k), columns)), (m, m))
     return (W + W.T) / 2
@@ -55,10 +62,8 @@ def eigenpairs(
     return nu[strongest], root @ v[:, strongest]
 
 
-def extended(
-    rows: Float[Tensor, "n d"], nodes: Float[Tensor, "m d"], F: Float[Tensor, "m c"], nu: Float[Tensor, " c"], k: int
-) -> Float[Tensor, "n c"]:
+def extended(S: Float[Tensor, "n m"], F: Float[Tensor, "m c"], nu: Float[Tensor, " c"], k: int) -> Float[Tensor, "n c"]:
     """F of rows beside the graph, from their k nearest nodes: (W F)_j / (nu_j D), which on the graph itself is F."""
-    W, columns = nearest(rows, nodes, k)
+    W, columns = nearest(S, k)
     weights = W / W.sum(dim=1, keepdim=True).clamp(min=1e-9)
     return torch.einsum("nk,nkc->nc", weights, F[columns]) / nu.clamp(min=WEAKEST)
