@@ -132,7 +132,8 @@ class Attempt:
             "--runtime-env-json", json.dumps({"env_vars": variables("killed")}), "--working-dir", ".",
             "--", "python", f"jobs/{stage.script}", *options(stage, killed=True),
         ]  # fmt: skip
-        environment = {**os.environ, "RAY_AUTH_MODE": "disabled"}
+        where = {"RAY_AUTH_MODE": "disabled", "RAY_ADDRESS": cluster.dashboard}  # which beats --address
+        environment = {**os.environ, **where}
         self.process = local_processes.spawn(words, log, environment, REPOSITORY)
 
     def status(self) -> str:
