@@ -5,8 +5,6 @@ each unit is committed by the task that wrote it, and the driver sees counts onl
 from __future__ import annotations
 
 import functools
-import importlib
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -116,8 +114,6 @@ def run(job: Job, options: Extract | Encode) -> dict[str, Any]:
         progress.say(f"nothing is left to do: {start.log.uri} is complete")
         return summary(start.log, start.done(), progress.seconds)
     writing.begin(writing.Claim(start.log.uri, start.log.run))  # a place that cannot be written is noticed here
-    importing = threading.Thread(target=importlib.import_module, args=("xhash_ray.features.clip",), daemon=True)
-    importing.start()  # it takes seconds, and so does the start of Ray
     with cluster.connected(), reported_to_ray():
         encoder = facts_of(job)
         check_encoder(start, encoder)
@@ -128,7 +124,7 @@ def run(job: Job, options: Extract | Encode) -> dict[str, Any]:
 
 def facts_of(job: Job) -> EncoderFacts:
     """What the encoder is: its weights are loaded once here, before anybody computes."""
-    from xhash_ray.features.clip import ClipEncoder  # imported beside the start of Ray, see `run`
+    from xhash_ray.features.clip import ClipEncoder  # not beside the start of Ray: two threads' imports fail at times
 
     return ClipEncoder(job.model, job.pretrained, stored=job.stored).facts
 
