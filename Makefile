@@ -28,7 +28,7 @@ demo: setup
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/runtime $(ARGS)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=15 tests/runtime $(ARGS)
+	$(BIN)/python -m pytest tests/runtime --durations=15 $(ARGS)
 	@echo "not among these: what is killed for minutes, see make faults"
 
 faults: setup
