@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 help:
 	@echo "make demo    corpus, CLIP, hash functions, index, endpoint, answers: a few minutes on a laptop"
 	@echo "make test    lint, types, and every test but those of"
-	@echo "make faults  nodes, drivers and stores that are killed: an hour"
+	@echo "make faults  nodes, drivers and stores that are killed for minutes"
 	@echo "make lint    ruff and mypy only"
 	@echo "make bench   the measured commands"
 	@echo "make proto   compiles serving/wire/search.proto"

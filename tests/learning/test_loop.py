@@ -316,3 +316,18 @@ def test_own_rows_partition_what_has_a_row_per_pair(size):
     everything = torch.arange(12.0).reshape(6, 2)
     parts = [Worker(rank, size).own(everything) for rank in range(size)]
     assert torch.equal(torch.cat(parts), everything)
+
+
+@pytest.mark.parametrize("n", [1, 7, 8, 19])
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_whole_pass_gives_every_pair_once(n, size):
+    nothing = torch.zeros(n, 1)
+    sources = [Resident(nothing, nothing, None, 8, 5, Worker(rank, size), whole=True) for rank in range(size)]
+    seen = [row for source in sources for part in source.rows_of(0) for row in part.tolist()]
+    assert sorted(seen) == list(range(n))
+
+
+def test_sums_over_nothing_are_refused():
+    method = created("dfrh")
+    with pytest.raises(BadInput, match="pairs for batches"):
+        fit(method, ones(10, 16), World(), SEED)

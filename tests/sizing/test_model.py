@@ -11,7 +11,7 @@ from xhash_ray.serving.groups import KEPT_FILTERS
 from xhash_ray.serving.router import Router
 from xhash_ray.sizing import lines, memory, plan
 from xhash_ray.sizing.capacity import Measured, capacity
-from xhash_ray.sizing.checking import compared, predictions
+from xhash_ray.sizing.checking import compared, predictions, scan_speed
 from xhash_ray.sizing.machine import Scan
 from xhash_ray.sizing.scans import of_bandwidth, scan_s
 from xhash_ray.sizing.serving import SHARED, Demand, Layout, closed_loop, costs, expected, highest, limits
@@ -196,3 +196,9 @@ def test_capacity_is_arithmetic():
     assert rows[10**9, 2][2:] == (2, 16.0, 50.0, 2)
     assert rows[10**10, 1][2:] == (6, 80.0, 166.7, 10)
     assert rows[10**10, 2].nodes == 11
+
+
+def test_the_speed_of_scans_is_told_beside_a_file_of_another_length():
+    then = machine(scans=(Scan(128, 1, 1e9),))
+    assert scan_speed(machine(scans=(Scan(128, 1, 0.8e9),)), then, 128) == 0.8
+    assert scan_speed(machine(scans=(Scan(64, 1, 2e9),)), then, 64) == pytest.approx(1.0)  # twice the words

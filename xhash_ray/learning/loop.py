@@ -137,7 +137,7 @@ class Loop:
             XhashError: when the loss stops being a number.
         """
         plan = schedule(self.method)
-        if plan and not self.method.gradient_free:
+        if plan and not (self.method.gradient_free and self.source.steps):
             check_batches(self.source.steps * self.source.batch_size, self.source.batch_size, self.world.size)
         training = self.prepared()
         batches = self.source.batches(training.position, len(plan))

@@ -100,8 +100,8 @@ class Settings:
 
 def landmarks_for(shape: Shape) -> int:
     """Centres of each function such that a pair's encoding takes at most PRODUCTS."""
-    d, directions_too = shape.image_length + shape.text_length, shape.image_length == shape.text_length
-    left = PRODUCTS - (d * shape.bits if directions_too else 0)
+    d, may_be_shared = shape.image_length + shape.text_length, shape.image_length == shape.text_length
+    left = PRODUCTS - (d * shape.bits if may_be_shared else 0)  # P of eq. (5)
     return min(MOST_LANDMARKS, max(1, left // (d + 2 * shape.bits)))
 
 

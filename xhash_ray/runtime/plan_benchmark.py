@@ -27,7 +27,7 @@ from xhash_ray.core.scanning import check_threads
 from xhash_ray.errors import BadInput
 from xhash_ray.progress import Progress
 from xhash_ray.runtime.machine_benchmark import Endpoint, answer_to, answered, bodies, endpoint, measured, serving
-from xhash_ray.sizing.checking import compared, predictions
+from xhash_ray.sizing.checking import compared, level_name, predictions, scan_speed
 from xhash_ray.sizing.machine import Machine, read_machine
 
 SCANS = 31  # answers whose own account of their scan is read
@@ -92,7 +92,7 @@ def figures(
     answered(asyncio.run(closed_loop(target.url, asked, 4, 40)))  # warms up
     scan_ms, meanwhile = beside(machine, options, lambda: median_scan_ms(target, asked))
     predicted = predictions(meanwhile, options.pairs, options.bits, ())
-    found, speeds = {"scan_ms": scan_ms}, [speed(meanwhile, machine, options.bits)]
+    found, speeds = {"scan_ms": scan_ms}, [scan_speed(meanwhile, machine, options.bits)]
     highest_per_s = 0.0
     for count in levels:
         total = options.requests if count > 1 else options.requests // 5 + 1
@@ -102,7 +102,7 @@ def figures(
         predicted |= {key: value for key, value in expected.items() if key.startswith(name)}
         if load.per_s > highest_per_s:
             highest_per_s, predicted["highest_per_s"] = load.per_s, expected["highest_per_s"]
-        speeds.append(speed(meanwhile, machine, options.bits))
+        speeds.append(scan_speed(meanwhile, machine, options.bits))
         progress.say(
             f"{count} callers: {load.per_s:.1f} queries/s, p50 {load.quantile_ms(0.5):.1f} ms;"
             f" scans at {speeds[-1]:.2f} of the file's speed"
@@ -115,11 +115,6 @@ def figures(
 def loaded(target: Endpoint, asked: Sequence[bytes], count: int, total: int) -> Load:
     """So many callers at once, until all is answered."""
     return answered(asyncio.run(closed_loop(target.url, asked, count, total)))
-
-
-def level_name(count: int) -> str:
-    """How predictions call a level of callers."""
-    return f"{count}_callers" if count > 1 else "one_caller"
 
 
 def median_scan_ms(target: Endpoint, asked: Sequence[bytes]) -> float:
@@ -136,9 +131,3 @@ def beside(machine: Machine, options: BenchPlan, do: Callable[[], T]) -> tuple[T
     pairs = zip(before, scans_of(options.bits, scanning), strict=True)
     scans = [one._replace(codes_per_s=(one.codes_per_s + other.codes_per_s) / 2) for one, other in pairs]
     return result, dataclasses.replace(machine, scans=tuple(scans))
-
-
-def speed(meanwhile: Machine, machine: Machine, bits: int) -> float:
-    """How fast a query alone is scanned for, in units of the file's speed."""
-    alone = [next(scan for scan in each.scans if scan[:2] == (bits, 1)).codes_per_s for each in (meanwhile, machine)]
-    return round(alone[0] / alone[1], 3)

@@ -50,8 +50,19 @@ def predictions(machine: Machine, pairs: int, bits: int, callers: Sequence[int])
     for count in callers:
         if count > 1:
             qps, p50_s = closed_loop(machine, demand, ALONE, count, machine.caller_cpu_s)
-            found |= {f"{count}_callers_per_s": qps, f"{count}_callers_p50_ms": p50_s * 1e3}
+            name = level_name(count)
+            found |= {f"{name}_per_s": qps, f"{name}_p50_ms": p50_s * 1e3}
     return found
+
+
+def level_name(count: int) -> str:
+    """How predictions call a level of callers."""
+    return f"{count}_callers" if count > 1 else "one_caller"
+
+
+def scan_speed(now: Machine, then: Machine, bits: int) -> float:
+    """How fast a query alone is scanned for, in units of what it was; lengths need not be the same ones."""
+    return round(scan_s(then, bits, 1.0, 1) / scan_s(now, bits, 1.0, 1), 3)
 
 
 def compared(predicted: Mapping[str, float], measured: Mapping[str, float]) -> list[Row]:
