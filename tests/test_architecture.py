@@ -17,8 +17,8 @@ PACKAGE = Path(xhash_ray.__file__).parent
 FLOORS = (
     ("errors",),
     ("config", "telemetry", "core", "progress", "reports"),
-    ("bench_options", "exposition", "dashboards"),
-    ("options", "storage"),
+    ("options", "exposition", "dashboards"),
+    ("storage",),
     ("corpus", "datasets", "features", "methods", "index", "evaluation", "client", "sizing"),
     ("learning", "serving", "pipeline"),
     ("asking", "catalogue", "exporter", "metrics", "benchmarks", "drilling"),

@@ -6,7 +6,7 @@ import subprocess
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -14,13 +14,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.runtime.conftest import free_port
+from tests.waiting import wait_until
 from xhash_ray import cli, exposition, telemetry
 from xhash_ray.cli import main
 from xhash_ray.errors import BadInput
 from xhash_ray.exposition import Pushes, Registry, exposed
 from xhash_ray.telemetry import METRICS
 
-PATIENCE_S = 30.0
 NOBODY = "http://127.0.0.1:9"
 
 
@@ -77,14 +77,6 @@ def written(registry: Registry, path: Path) -> dict[str, list]:
     """What a registry writes, as Prometheus reads it: samples by metric."""
     registry.write(str(path))
     return {family.name: family.samples for family in text_string_to_metric_families(path.read_text())}
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    """Waits for what happens in another thread."""
-    deadline_s = time.monotonic() + PATIENCE_S
-    while not true():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.01)
 
 
 def test_prometheus_reads_what_is_written(tmp_path):

@@ -2,13 +2,13 @@
 
 import pytest
 
-from xhash_ray.bench_options import BenchBillion
 from xhash_ray.benchmarks import billion
 from xhash_ray.benchmarks.billion import bench_billion
 from xhash_ray.errors import BadInput, XhashError
 from xhash_ray.index.shard import Shard
 from xhash_ray.index.verify import verify
 from xhash_ray.options import IndexVerify
+from xhash_ray.options.bench import BenchBillion
 from xhash_ray.reports import render
 
 

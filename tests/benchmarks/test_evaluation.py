@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from xhash_ray import reports
-from xhash_ray.bench_options import BenchEvaluation
 from xhash_ray.benchmarks.evaluation import bench_evaluation, lies_within_ties, numpy_loop, scene, signs_of
 from xhash_ray.evaluation.average_precision import average_precision_reference
+from xhash_ray.options.bench import BenchEvaluation
 
 
 def test_it_compares_times_memory_and_values():

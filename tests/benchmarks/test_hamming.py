@@ -7,19 +7,19 @@ import dataclasses
 import numpy as np
 import pytest
 
-from xhash_ray.bench_options import BenchHamming
 from xhash_ray.benchmarks import hamming as bench
 from xhash_ray.benchmarks.code_sets import code_set
 from xhash_ray.benchmarks.hamming import bench_hamming
 from xhash_ray.benchmarks.hamming_peers import peer
 from xhash_ray.core.hamming import distances_reference
 from xhash_ray.errors import BadOption
+from xhash_ray.options.bench import BenchHamming
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """Little memory to read."""
-    monkeypatch.setattr(bench, "LEAST_READ_BYTES", 2**20)
+    monkeypatch.setattr(bench, "BENCHMARK_BYTES", 2**20)
 
 
 def test_ours_and_numpy_give_the_same_distances():

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from xhash_ray import methods
-from xhash_ray.bench_options import BenchJdsh
 from xhash_ray.benchmarks import jdsh as bench
 from xhash_ray.methods.base import Batch, Shape, World
+from xhash_ray.options.bench import BenchJdsh
 from xhash_ray.storage import tables
 from xhash_ray.storage.features import from_matrix
 

@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from xhash_ray.bench_options import BenchMethods
 from xhash_ray.benchmarks import methods as zoo
 from xhash_ray.benchmarks.feature_sets import open_feature_sets
 from xhash_ray.benchmarks.zoo_table import markdown, tabulate
 from xhash_ray.errors import BadInput, BadOption
+from xhash_ray.options.bench import BenchMethods
 from xhash_ray.reports import render
 from xhash_ray.storage.features import from_matrix
 

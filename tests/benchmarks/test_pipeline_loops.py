@@ -6,11 +6,11 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from xhash_ray.bench_options import BenchEncode, BenchExtract, BenchTraining
 from xhash_ray.benchmarks import encoding, extraction, memory, training
 from xhash_ray.core.bits import pack
 from xhash_ray.features.clip import ClipEncoder, Preprocessor
 from xhash_ray.features.embedding import Embedder
+from xhash_ray.options.bench import BenchEncode, BenchExtract, BenchTraining
 from xhash_ray.storage import tables
 
 

@@ -6,8 +6,8 @@ import numpy as np
 
 from tests.benchmarks.test_methods import write
 from xhash_ray import reports
-from xhash_ray.bench_options import BenchRescoring
 from xhash_ray.benchmarks.rescoring import bench_rescoring, measures
+from xhash_ray.options.bench import BenchRescoring
 
 
 def test_measures_of_hand_made_hits():

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from xhash_ray.bench_options import BenchTraining
 from xhash_ray.benchmarks import training as bench
 from xhash_ray.learning.data import open_training_data
 from xhash_ray.learning.streaming import Streamed
 from xhash_ray.methods.base import World
+from xhash_ray.options.bench import BenchTraining
 
 
 def test_synthetic_features_are_written_once_and_read_by_every_loop(tmp_path, monkeypatch):

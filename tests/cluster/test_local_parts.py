@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import wait_until
 from xhash_ray.errors import BadInput, XhashError
 from xhash_ray.runtime.local import cli as local_cli
 from xhash_ray.runtime.local import plan as local_plan
@@ -24,7 +25,6 @@ from xhash_ray.runtime.local.plan import Node, Settings
 from xhash_ray.runtime.local.processes import MARK
 from xhash_ray.runtime.local.state import STATE_FILE, State
 
-PATIENCE_S = 120.0
 TOKEN = "0123456789ab"
 
 
@@ -37,16 +37,6 @@ def settings(**changed) -> Settings:
 def planned(workers: int = 2, **fixed: int) -> list[Node]:
     """Nodes that were never started."""
     return local_plan.plan_nodes(dict.fromkeys(local_plan.node_names(workers), "127.0.0.1"), 4, 0, fixed)
-
-
-def wait_until(true: Callable[[], object]) -> None:
-    """Waits for something that must happen."""
-    until_s = time.monotonic() + PATIENCE_S
-    while time.monotonic() < until_s:
-        if true():
-            return
-        time.sleep(0.1)
-    raise AssertionError("it did not happen")
 
 
 def test_every_node_has_ports_names_and_resources_of_its_own():

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests.pipeline.sources import pair
+from tests.waiting import wait_until
 from xhash_ray import telemetry
 from xhash_ray.errors import BadInput
 from xhash_ray.exposition import Registry
@@ -20,7 +21,6 @@ from xhash_ray.pipeline.reporting import RunMetrics, report_steps
 from xhash_ray.pipeline.watching import Stage, UnitDone
 from xhash_ray.storage.unit_log import UnitFacts
 
-PATIENCE_S = 30.0
 SECONDS = {"read": 0.25, "embed": 2.0}
 
 
@@ -63,14 +63,6 @@ def observer(folder, total: int = 40, done: int = 0, most: float = 1.0) -> Obser
     seen = Observer("extract", log, [Stage("read", 2), Stage("embed")], total, before, most, {})
     seen.progress.interval_s = 0.0
     return seen
-
-
-def wait_until(true) -> None:
-    """Waits for what happens in another thread."""
-    deadline_s = time.monotonic() + PATIENCE_S
-    while not true():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.005)
 
 
 def test_a_run_is_told_from_its_start_to_its_end(reported, tmp_path):

@@ -22,8 +22,8 @@ from typing import Any
 import pyarrow as pa
 from ray.cluster_utils import Cluster
 
-from xhash_ray.bench_options import BenchExtract
 from xhash_ray.benchmarks.extraction import jpeg_corpus, random_weights
+from xhash_ray.options.bench import BenchExtract
 from xhash_ray.storage import tables
 
 PAIRS, ROWS_PER_UNIT, NODE_CPUS = 20_000, 64, 4

@@ -15,9 +15,8 @@ import re
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +24,7 @@ import pytest
 
 from tests.conftest import REPOSITORY
 from tests.runtime.conftest import RAY_BIN
+from tests.waiting import wait_until
 from xhash_ray.index import generations
 from xhash_ray.runtime.local import processes as local_processes
 from xhash_ray.runtime.local.cluster import LocalCluster
@@ -164,20 +164,8 @@ class Attempt:
     def ended(self) -> str:
         """Waits until the job and its submission are over; the job's status."""
         self.process.wait(PATIENCE_S)
-        wait_until(lambda: self.status() in ENDED)
+        wait_until(lambda: self.status() in ENDED, patience_s=PATIENCE_S)
         return self.status()
-
-
-def wait_until(true: Callable[[], object], or_else: Callable[[], str] = lambda: "") -> None:
-    """Waits for something that must happen, unless there is a reason why it no longer can."""
-    until_s = time.monotonic() + PATIENCE_S
-    while time.monotonic() < until_s:
-        if true():
-            return
-        reason = or_else()
-        assert not reason, reason
-        time.sleep(0.05)
-    raise AssertionError("it did not happen")
 
 
 def test_every_job_is_killed_in_the_middle_and_given_again(cluster, undisturbed, s3_endpoint, tmp_path):
@@ -186,7 +174,7 @@ def test_every_job_is_killed_in_the_middle_and_given_again(cluster, undisturbed,
     for stage in STAGES:
         log = tmp_path / stage.script
         first = Attempt(cluster, stage, 1, log)
-        wait_until(lambda: is_far_enough(first, s3_endpoint), lambda: over(first))  # noqa: B023
+        wait_until(lambda: is_far_enough(first, s3_endpoint), lambda: over(first), PATIENCE_S)  # noqa: B023
         first.harm()
         assert first.ended() in ("FAILED", "STOPPED"), f"{stage.verb} was over before it was killed"
         second = Attempt(cluster, stage, 2, log)

@@ -6,10 +6,9 @@ import contextlib
 import os
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ import pytest
 from tests.cluster.test_local_network import skip_without_namespaces
 from tests.conftest import REPOSITORY
 from tests.runtime.conftest import end, free_port
+from tests.waiting import wait_until
 from xhash_ray.errors import BadInput
 from xhash_ray.runtime.local import cli as local_cli
 from xhash_ray.runtime.local import network as local_network
@@ -25,18 +25,7 @@ from xhash_ray.runtime.local import processes as local_processes
 from xhash_ray.runtime.local.cluster import LocalCluster
 from xhash_ray.runtime.local.state import STATE_FILE
 
-PATIENCE_S = 120.0
 pytestmark = pytest.mark.faults
-
-
-def wait_until(true: Callable[[], object]) -> None:
-    """Waits for something that must happen."""
-    until_s = time.monotonic() + PATIENCE_S
-    while time.monotonic() < until_s:
-        if true():
-            return
-        time.sleep(0.1)
-    raise AssertionError("it did not happen")
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ import pytest
 from ray import serve
 
 from tests.runtime.conftest import free_port
-from xhash_ray.bench_options import BenchMachine, BenchPlan
 from xhash_ray.errors import BadInput
 from xhash_ray.options import Plan
+from xhash_ray.options.bench import BenchMachine, BenchPlan
 from xhash_ray.reports import render
 from xhash_ray.runtime.machine_benchmark import bench_machine
 from xhash_ray.runtime.plan_benchmark import bench_plan

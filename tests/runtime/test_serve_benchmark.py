@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from xhash_ray.bench_options import BenchServe
 from xhash_ray.benchmarks.latency_plot import draw_latencies, histogram
 from xhash_ray.errors import BadInput, XhashError
+from xhash_ray.options.bench import BenchServe
 from xhash_ray.progress import Progress
 from xhash_ray.reports import render
 from xhash_ray.runtime.serve_benchmark import bench_serve, measured, plain_server, served_index

@@ -9,8 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ import torch
 
 from tests.learning.conftest import FILES, made_rows, write_features
 from tests.runtime.conftest import end
+from tests.waiting import wait_until
 from xhash_ray.errors import BadInput, Mismatch
 from xhash_ray.learning.checkpoint import NAME
 from xhash_ray.options import Train
@@ -74,17 +74,6 @@ def assert_near(found: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> 
     assert found.keys() == wanted.keys()
     for name, value in wanted.items():
         assert np.linalg.norm(found[name] - value) <= 1e-5 * np.linalg.norm(value), name
-
-
-def wait_until(true: Callable[[], Any], alive: Callable[[], bool] = lambda: True) -> Any:
-    """What becomes true, while something is alive."""
-    deadline_s = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline_s and alive():
-        found = true()
-        if found:
-            return found
-        time.sleep(0.05)
-    raise AssertionError("it did not happen")
 
 
 def passes_kept(out: str) -> int:
@@ -226,11 +215,16 @@ def finished(process: subprocess.Popen[str]) -> tuple[int, str]:
     return process.returncode, said
 
 
+def over(process: subprocess.Popen[str]) -> str:
+    """Why a program does nothing any more, if so."""
+    return "" if process.poll() is None else f"it ended with {process.returncode}"
+
+
 def killed_on_the_way(options: Train) -> None:
     """Runs a training until some passes are kept, then kills its driver."""
     for _ in range(STARTS):
         process = program(*command(options))
-        wait_until(lambda process=process: passes_kept(options.out) >= 2 or process.poll() is not None)
+        wait_until(lambda process=process: passes_kept(options.out) >= 2 or over(process), patience_s=PATIENCE_S)
         process.kill()
         assert process.wait(PATIENCE_S) in (0, -signal.SIGKILL)
         process.stderr.close()
@@ -337,7 +331,7 @@ def test_a_store_that_goes_away_is_said_in_a_line_and_the_training_is_continued_
     options = asked("s3://xhash/gone/features", "s3://xhash/gone/model")
     through = {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{gate.port}"}
     process = program(*command(options), **through)
-    wait_until(lambda: passes_kept(options.out) >= 1, lambda: process.poll() is None)
+    wait_until(lambda: passes_kept(options.out) >= 1, lambda: over(process), PATIENCE_S)
     gate.shut()
     code, said = finished(process)
     assert code == 1, said

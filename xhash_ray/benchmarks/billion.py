@@ -21,9 +21,9 @@ import pyarrow as pa
 import torch
 
 from xhash_ray import methods
-from xhash_ray.bench_options import BenchBillion
 from xhash_ray.benchmarks.code_sets import around, centres_of
-from xhash_ray.benchmarks.hamming import GIGA, read_bandwidth
+from xhash_ray.benchmarks.hamming import GIGA
+from xhash_ray.core.bandwidth import BENCHMARK_BYTES, read_bandwidth
 from xhash_ray.core.bits import check_bits
 from xhash_ray.core.hamming import distances_reference
 from xhash_ray.core.scanning import check_threads
@@ -44,6 +44,7 @@ from xhash_ray.index.segments import (
 from xhash_ray.index.shard import LOADING_THREADS, Shard, load_shard
 from xhash_ray.methods.artefacts import facts_of, weights_of
 from xhash_ray.methods.base import Shape
+from xhash_ray.options.bench import BenchBillion
 from xhash_ray.progress import Progress
 from xhash_ray.sizing.capacity import Measured, capacity
 from xhash_ray.storage import uri as places
@@ -84,7 +85,7 @@ def bench_billion(options: BenchBillion) -> dict[str, Any]:
     loading.finish(options.codes, "memory")
     asked = times(shard, options, threads, progress)
     resident = {name: round(value / GIGA, 2) for name, value in memory().items()}
-    bandwidth = read_bandwidth(threads)
+    bandwidth = read_bandwidth(threads, BENCHMARK_BYTES)
     checked = check_answers(made, shard, options, progress)
     known = Measured(loaded_bytes / options.codes, options.codes / asked["single_s"], options.memory_gb * GIGA)
     return {

@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from xhash_ray.bench_options import BenchEncode
 from xhash_ray.methods import create
 from xhash_ray.methods.artefacts import facts_of, weights_of
 from xhash_ray.methods.base import Method, Shape
+from xhash_ray.options.bench import BenchEncode
 from xhash_ray.storage import uri as places
 from xhash_ray.storage.artefact import write_artefact
 

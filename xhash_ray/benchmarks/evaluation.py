@@ -18,13 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from xhash_ray.bench_options import BenchEvaluation
 from xhash_ray.core.bits import check_bits, pack, unpack
 from xhash_ray.core.scanning import check_threads
 from xhash_ray.evaluation.average_precision import extreme_average_precision
 from xhash_ray.evaluation.counting import count_pairs
 from xhash_ray.evaluation.relevance import pack_labels
 from xhash_ray.evaluation.retrieval import DIRECTIONS, mean_average_precision, measure_codes
+from xhash_ray.options.bench import BenchEvaluation
 
 LABEL_SHARE, NOISE = 0.1, 3.0
 ROWS_AT_ONCE = 50_000

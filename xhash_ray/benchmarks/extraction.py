@@ -20,10 +20,10 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch.utils.data import DataLoader, Dataset
 
-from xhash_ray.bench_options import BenchExtract
 from xhash_ray.corpus.scenes import scene_pair
 from xhash_ray.features.checkpoints import resolve_architecture
 from xhash_ray.features.clip import ClipEncoder
+from xhash_ray.options.bench import BenchExtract
 from xhash_ray.storage import tables, writing
 
 SEED, ROWS_PER_FILE, DRAWN = 1, 2_000, 2_000

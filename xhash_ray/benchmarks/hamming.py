@@ -9,22 +9,20 @@ from __future__ import annotations
 import functools
 import statistics
 import time
-from collections.abc import Callable
-from typing import Any, no_type_check
+from typing import Any
 
 import numpy as np
 
-from xhash_ray.bench_options import BenchHamming
 from xhash_ray.benchmarks.code_sets import code_set
 from xhash_ray.benchmarks.hamming_peers import Search, peer
+from xhash_ray.core.bandwidth import BENCHMARK_BYTES, read_bandwidth
 from xhash_ray.core.bits import check_bits
 from xhash_ray.core.hamming import search
-from xhash_ray.core.scanning import check_threads, pool
-from xhash_ray.core.shards import even_split
+from xhash_ray.core.scanning import check_threads
 from xhash_ray.errors import BadInput
+from xhash_ray.options.bench import BenchHamming
 from xhash_ray.progress import Progress
 
-LEAST_READ_BYTES = 512 * 2**20  # far more than caches hold
 GIGA = 1e9
 
 
@@ -50,7 +48,7 @@ def bench_hamming(options: BenchHamming) -> dict[str, Any]:
     progress = Progress("bench hamming")
     codes, queries = code_set(options.distribution, options.codes, max(counts), options.bits, options.seed)
     progress.say(f"{options.codes:,} {options.distribution} codes of {options.bits} bits")
-    bandwidth = read_bandwidth(threads)
+    bandwidth = read_bandwidth(threads, BENCHMARK_BYTES)
     rows = []
     for count in counts:
         rows += compare(engines, codes, queries[:count], options, bandwidth)
@@ -91,30 +89,3 @@ def compare(
 def ours(codes: np.ndarray, queries: np.ndarray, k: int, threads: int) -> np.ndarray:
     """`core.hamming.search`."""
     return search(codes, queries, k, threads=threads).distances
-
-
-def read_bandwidth(threads: int, rounds: int = 7) -> float:
-    """Bytes/s at which memory can be read: the median of reading an array that no cache holds."""
-    import numba
-
-    @numba.njit(nogil=True)
-    @no_type_check
-    def read(words: Any) -> Any:
-        total = np.uint64(0)
-        for i in range(words.shape[0]):
-            total ^= words[i]
-        return total
-
-    words = np.arange(LEAST_READ_BYTES // 8, dtype=np.uint64)
-    parts = [words[start:stop] for start, stop in even_split(len(words), threads)]
-    return words.nbytes / statistics.median(read_once(read, parts) for _ in range(1 + rounds))
-
-
-def read_once(read: Callable[[np.ndarray], Any], parts: list[np.ndarray]) -> float:
-    """Seconds to read all parts, a thread each; the compiler's start, in the first round, leaves the median alone."""
-    started_s = time.perf_counter()
-    others = [pool(len(parts)).submit(read, part) for part in parts[1:]]
-    read(parts[0])
-    for other in others:
-        other.result()
-    return time.perf_counter() - started_s

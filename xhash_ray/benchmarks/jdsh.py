@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss, normalize
 
 from xhash_ray import methods
-from xhash_ray.bench_options import BenchJdsh
 from xhash_ray.learning.loop import Loop
 from xhash_ray.learning.sources import Resident
 from xhash_ray.methods.base import Shape, World
 from xhash_ray.methods.jdsh import PUBLISHED
+from xhash_ray.options.bench import BenchJdsh
 from xhash_ray.progress import Progress
 from xhash_ray.storage.features import load_features
 

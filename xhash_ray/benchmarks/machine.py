@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from xhash_ray import __version__
-from xhash_ray.bench_options import BenchEncode, BenchExtract, BenchMachine, BenchTraining
 from xhash_ray.benchmarks.processes import resident_bytes
 from xhash_ray.core.parts import search_each
 from xhash_ray.index.build import SEGMENT_ROWS
 from xhash_ray.index.generations import Generation
 from xhash_ray.index.shard import Shard, load_shards
+from xhash_ray.options.bench import BenchEncode, BenchExtract, BenchMachine, BenchTraining
 from xhash_ray.serving.answers import Kind, Query
 from xhash_ray.serving.groups import Group
 from xhash_ray.sizing.machine import Scan

@@ -23,7 +23,6 @@ import numpy as np
 import torch
 
 from xhash_ray import methods
-from xhash_ray.bench_options import BenchMethods
 from xhash_ray.benchmarks.feature_sets import FeatureSets, Part, Protocol, open_feature_sets
 from xhash_ray.benchmarks.zoo_table import markdown, tabulate
 from xhash_ray.config import read_recipe
@@ -35,6 +34,7 @@ from xhash_ray.learning.loop import Loop
 from xhash_ray.learning.sources import Resident
 from xhash_ray.methods.artefacts import bit_health
 from xhash_ray.methods.base import Method, Shape, World
+from xhash_ray.options.bench import BenchMethods
 from xhash_ray.progress import Progress
 from xhash_ray.storage import uri as places
 

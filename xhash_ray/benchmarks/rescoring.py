@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from xhash_ray.bench_options import BenchRescoring
 from xhash_ray.benchmarks.feature_sets import Protocol, open_feature_sets
 from xhash_ray.benchmarks.methods import Task, trained
 from xhash_ray.core.hamming import search
@@ -23,6 +22,7 @@ from xhash_ray.core.topk import Hits
 from xhash_ray.evaluation.relevance import shares_a_label
 from xhash_ray.evaluation.retrieval import DIRECTIONS
 from xhash_ray.methods.base import Method
+from xhash_ray.options.bench import BenchRescoring
 from xhash_ray.progress import Progress
 
 PRECISION_AT = 10

@@ -13,13 +13,13 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from xhash_ray.bench_options import BenchTraining
 from xhash_ray.errors import BadInput
 from xhash_ray.learning.data import Pairs, resident_source
 from xhash_ray.learning.loop import Loop, schedule
 from xhash_ray.learning.sources import Source
 from xhash_ray.methods import create
 from xhash_ray.methods.base import Batch, Method, Shape, TrainingPairs, World
+from xhash_ray.options.bench import BenchTraining
 from xhash_ray.storage import tables, writing
 from xhash_ray.storage import uri as places
 from xhash_ray.storage.features import from_matrix

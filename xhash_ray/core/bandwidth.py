@@ -11,6 +11,7 @@ from xhash_ray.core.shards import even_split
 
 READ_BYTES = 128 * 2**20  # more than caches of most processors hold, and read in a tenth of a second
 ROUNDS = 3
+BENCHMARK_BYTES = 512 * 2**20  # far more than any cache holds, for commands that may take a second
 
 
 def read_bandwidth(threads: int | None = None, size_bytes: int = READ_BYTES, rounds: int = ROUNDS) -> float:

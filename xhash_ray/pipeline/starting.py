@@ -9,7 +9,7 @@ from typing import Any
 from xhash_ray.corpus.pairs import MODALITIES
 from xhash_ray.corpus.sources import Part, Source, open_corpus
 from xhash_ray.errors import BadOption, Mismatch
-from xhash_ray.options import CorpusWork
+from xhash_ray.options.corpus import CorpusWork
 from xhash_ray.pipeline.plan import MOST_ROWS, Plan, compare, from_json, joined
 from xhash_ray.storage import tables
 from xhash_ray.storage import uri as places

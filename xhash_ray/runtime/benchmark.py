@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from xhash_ray.bench_options import BenchTraining
 from xhash_ray.benchmarks import training as bench
 from xhash_ray.learning.data import open_training_data
 from xhash_ray.learning.history import CSV_NAME, parse_csv
@@ -17,6 +16,7 @@ from xhash_ray.learning.run import RUN_FOLDER
 from xhash_ray.learning.streaming import Streamed
 from xhash_ray.methods.base import World
 from xhash_ray.options import Train
+from xhash_ray.options.bench import BenchTraining
 from xhash_ray.progress import Progress
 from xhash_ray.runtime import cluster
 from xhash_ray.runtime.training import train

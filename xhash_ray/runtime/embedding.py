@@ -10,7 +10,7 @@ import torch
 
 from xhash_ray.features.clip import ClipEncoder
 from xhash_ray.features.embedding import Embedder
-from xhash_ray.options import CorpusWork
+from xhash_ray.options.corpus import CorpusWork
 from xhash_ray.pipeline.committing import Embedded
 from xhash_ray.pipeline.extracting import embed_unit
 from xhash_ray.pipeline.preparing import Ready, Recipe

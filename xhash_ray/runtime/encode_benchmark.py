@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from xhash_ray.bench_options import BenchEncode, BenchTraining
 from xhash_ray.benchmarks import encoding as bench
 from xhash_ray.benchmarks.memory import fall_of_memory
 from xhash_ray.benchmarks.training import synthetic_features
 from xhash_ray.options import Encode
+from xhash_ray.options.bench import BenchEncode, BenchTraining
 from xhash_ray.progress import Progress
 from xhash_ray.runtime import cluster
 from xhash_ray.runtime.encoding import encode

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from xhash_ray.bench_options import BenchExtract
 from xhash_ray.benchmarks import extraction as bench
 from xhash_ray.options import Extract
+from xhash_ray.options.bench import BenchExtract
 from xhash_ray.progress import Progress
 from xhash_ray.runtime import cluster
 from xhash_ray.runtime.extraction import extract

@@ -15,7 +15,8 @@ from xhash_ray.corpus.patterns import absolute
 from xhash_ray.corpus.sources import Part, Source
 from xhash_ray.errors import BadInput, Mismatch
 from xhash_ray.features.facts import DIGEST_KEY, EncoderFacts
-from xhash_ray.options import CorpusWork, Encode, Extract
+from xhash_ray.options import Encode, Extract
+from xhash_ray.options.corpus import CorpusWork
 from xhash_ray.pipeline import surveying
 from xhash_ray.pipeline.committing import write_unit
 from xhash_ray.pipeline.loading import load, part_tasks

@@ -17,16 +17,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from ray import serve
 
-from xhash_ray.bench_options import BenchMachine
 from xhash_ray.benchmarks import machine as bench
 from xhash_ray.benchmarks.code_sets import code_set
-from xhash_ray.benchmarks.hamming import read_bandwidth
 from xhash_ray.benchmarks.load import Load, closed_loop
 from xhash_ray.benchmarks.processes import cpu_s, pids_of, resident_bytes
+from xhash_ray.core.bandwidth import BENCHMARK_BYTES, read_bandwidth
 from xhash_ray.core.bits import check_bits
 from xhash_ray.core.scanning import check_threads
 from xhash_ray.errors import BadInput, XhashError
 from xhash_ray.index import generations
+from xhash_ray.options.bench import BenchMachine
 from xhash_ray.progress import Progress
 from xhash_ray.runtime import cluster
 from xhash_ray.runtime.endpoint import unused_port
@@ -97,7 +97,7 @@ def measured(options: BenchMachine, progress: Progress) -> Machine:
     if min(options.pairs, options.requests, options.rounds, options.encoded, options.k, *lengths) < 1:
         raise BadInput("bench machine", "less than one pair, request, round or hit", "Give at least one of each")
     threads, host = check_threads(None), bench.host_facts()
-    bandwidth = read_bandwidth(threads)
+    bandwidth = read_bandwidth(threads, BENCHMARK_BYTES)
     progress.say(f"memory: {bandwidth / 1e9:.1f} GB/s")
     scans = [scan for bits in lengths for scan in bench.scans_of(bits, options)]
     progress.say("scans: " + ", ".join(f"{s.queries} x {s.codes_per_s:,.0f} codes/s" for s in scans))

@@ -17,7 +17,6 @@ from typing import Any, TypeVar
 
 import orjson
 
-from xhash_ray.bench_options import BenchBillion, BenchMachine, BenchPlan
 from xhash_ray.benchmarks.billion import asked_codes, written
 from xhash_ray.benchmarks.load import Load, closed_loop
 from xhash_ray.benchmarks.machine import scans_of
@@ -25,6 +24,7 @@ from xhash_ray.benchmarks.processes import resident_bytes
 from xhash_ray.core.bits import check_bits
 from xhash_ray.core.scanning import check_threads
 from xhash_ray.errors import BadInput
+from xhash_ray.options.bench import BenchBillion, BenchMachine, BenchPlan
 from xhash_ray.progress import Progress
 from xhash_ray.runtime.machine_benchmark import Endpoint, answer_to, answered, bodies, endpoint, measured, serving
 from xhash_ray.sizing.checking import compared, level_name, predictions, scan_speed

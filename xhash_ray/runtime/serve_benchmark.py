@@ -22,7 +22,6 @@ import pyarrow as pa
 import torch
 
 from xhash_ray import methods
-from xhash_ray.bench_options import BenchServe
 from xhash_ray.benchmarks.code_sets import code_set
 from xhash_ray.benchmarks.latency_plot import draw_latencies, histogram
 from xhash_ray.benchmarks.load import Load, closed_loop, open_loop
@@ -33,6 +32,7 @@ from xhash_ray.index.build import assemble, partition
 from xhash_ray.index.segments import segment_name, write_segment
 from xhash_ray.methods.artefacts import facts_of, weights_of
 from xhash_ray.methods.base import Shape
+from xhash_ray.options.bench import BenchServe
 from xhash_ray.progress import Progress
 from xhash_ray.runtime import cluster
 from xhash_ray.runtime.endpoint import unused_port
