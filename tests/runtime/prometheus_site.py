@@ -21,6 +21,7 @@ from xhash_ray.dashboards.prometheus import Prometheus
 
 EXPORTER, PUSHGATEWAY, NODE, ITSELF = 9109, 9091, 9100, 9090
 SCRAPE_S = 2
+RAY_SCRAPE_S = 10  # its agents report so often, and what a long session's have to say (5 MB) takes seconds
 UNITS_S = {"s": 1, "m": 60, "h": 3600}
 FASTER = 60  # alerts wait for seconds where they wait for minutes
 SHORTEST_WINDOW_S = 30  # a rate needs two reports, and Ray has one every ten seconds
@@ -59,6 +60,8 @@ def configuration(ports: dict[int, int], discovery: str) -> str:
     made["global"] |= {"scrape_interval": f"{SCRAPE_S}s", "scrape_timeout": f"{SCRAPE_S}s", "evaluation_interval": "1s"}
     for job in made["scrape_configs"]:
         job.pop("scrape_interval", None)
+        if job["job_name"] == "ray":
+            job |= {"scrape_interval": f"{RAY_SCRAPE_S}s", "scrape_timeout": f"{RAY_SCRAPE_S}s"}
     return yaml.safe_dump(made)
 
 
