@@ -32,7 +32,7 @@ test: lint
 	@echo "not among these: what is killed for minutes, see make faults"
 
 faults: setup
-	$(BIN)/python -m pytest -m faults $(ARGS)
+	$(BIN)/python -m pytest -m "faults or slow" $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -72,6 +72,33 @@ def test_pairs_in_any_batches_give_the_same():
         torch.testing.assert_close(other.state_dict()[name], value, atol=1e-4, rtol=1e-4)
 
 
+def test_the_rotation_is_orthonormal_and_takes_more_of_the_rows_than_principal_directions():
+    generator = torch.Generator().manual_seed(4)
+    signs = torch.where(torch.randn(400, 4, generator=generator) >= 0, 1.0, -1.0)  # strong, along the axes
+    V = torch.cat([signs, 1.5 * torch.randn(400, 20, generator=generator)], dim=1).double()
+    R = dfrh.rotation(V, 8, 50, seed=1)
+    torch.testing.assert_close(R.T @ R, torch.eye(8, dtype=torch.float64))
+    assert (V @ R).abs().sum() > (V @ dfrh.principal(V, 8)).abs().sum()
+
+
+def test_fewer_directions_than_bits_are_spread_over_all_bits():
+    V = torch.randn(100, 5, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    R = dfrh.rotation(V, 16, 50, seed=1)
+    torch.testing.assert_close(R @ R.T, torch.eye(5, dtype=torch.float64))
+    assert ((V @ R).std(dim=0) > 0.1).all()
+
+
+def test_the_second_pass_regresses_onto_common_bits():
+    pairs = pairs_of(one_space=True)
+    first, second = prepared(pairs, epochs=1, beta=0.3), prepared(pairs, beta=0.3)
+    x, y = first.prepared_image(pairs.image), first.prepared_text(pairs.text)
+    B = torch.where(first.image(x) + first.text(y) >= 0, 1.0, -1.0).double() * float(first.level)
+    K, ridge = first.image.kappa(x).double(), first.settings.lambda_ * first.image.kappa(first.image.U).double()
+    wanted = torch.linalg.lstsq(K.T @ K + ridge, K.T @ (B - x.double() @ first.image.P.double())).solution
+    torch.testing.assert_close(K @ second.image.C.double(), K @ wanted, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(second.image.P, first.image.P)
+
+
 def test_landmarks_are_as_many_as_encoding_may_cost():
     assert dfrh.landmarks_for(Shape(64, 512, 512)) == 1024
     assert dfrh.landmarks_for(Shape(64, 4096, 4096)) < 150

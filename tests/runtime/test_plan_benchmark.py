@@ -28,6 +28,7 @@ def own_serve(ray_cluster: None) -> Iterator[None]:
     serve.shutdown()
 
 
+@pytest.mark.slow
 def test_a_machine_is_measured_and_a_plan_compared_with_it(own_serve, tmp_path):
     out = str(tmp_path / "machine.json")
     tiny = {"requests": 8, "rounds": 1, "scan_bytes": 2**16, "encoded": 256}

@@ -16,14 +16,16 @@ Symbols      x, y          prepared rows: what has no negative values is square-
              nu_j, v_j     strongest eigenpairs of D^-1/2 W D^-1/2, the constant one left out
              F             target: where a pair lies once S has diffused; those of several w side by side
              f_I, f_T      kernel regressions of F on x alone, on y alone, with landmarks U
-             R             the rotation;  code = sign(R' f)
+             h             outputs of one modality;  code = sign(h)
 Formulas     S    = (1 - beta) [(1 - w) zz' + w (xx' + yy') / 2] + beta (x + y)(x + y)' / 4                        (1)
              F_j  = (1 - alpha nu_j)^-q (D^-1/2 v)_j                                                              (2)
              f(u) = kappa(u, U) C,   kappa(u, v) = exp(-|u - v|^2 / s),   s the median of |u - v|^2              (3)
              C    = argmin |kappa(X, U) C - F|^2 + lambda tr C' kappa(U, U) C                                    (4)
              h    = R' [sqrt(1 - beta) f(u); sqrt(beta) P'u],   P the principal directions of a shared space     (5)
-             R    : principal directions of h over F, f_I(x) and f_T(y) together, then ITQ
-Loss         none; one pass over all pairs sums what (4) needs, then (4) is solved and ITQ alternates
+             R    = argmax sum |V R|,  R'R = 1:  of V, the rows of (5) for F, f_I(x) and f_T(y) together, ITQ      (6)
+                    without truncation: B = sign(V R) and R = ST' of V'B = S D T' in turns, from a random start
+             C    : the regression (4) once more, onto what sign(h_I(x) + h_T(y)) leaves to P                     (7)
+Loss         none; a pass over all pairs sums what (4) needs, another what (7) needs
 
 What each part buys and where it loses: jobs/RESULTS.md, "A method of our own".
 
@@ -46,7 +48,7 @@ from torch import Tensor
 from xhash_ray.config import option
 from xhash_ray.errors import BadInput, BadOption
 from xhash_ray.methods.base import Batch, Method, Shape, TrainingPairs, World
-from xhash_ray.methods.cca_itq import directions, itq
+from xhash_ray.methods.cca_itq import directions
 from xhash_ray.methods.graphs import BLOCK, eigenpairs, extended, neighbour_graph
 from xhash_ray.methods.kernels import KernelFunction
 from xhash_ray.methods.scaling import Preparation, unit
@@ -79,7 +81,7 @@ class Settings:
     lambda_: float = option("ridge of the regressions", 0.1, source="ours, RESULTS")
     beta: float = option("how far the two spaces are one, 0 to 1; -1: as held-out pairs say", -1.0, source="ours")
     rounds: int = option("alternations of ITQ", 50, source="Gong et al., TPAMI 2013, section 3.2")
-    epochs: int = option("passes; all but the first change nothing", 1, source="none")
+    epochs: int = option("passes: one onto F, further ones onto bits", 2, source="ours, RESULTS")
     batch_size: int = option("pairs summed at once; the result is the same", 4096, source="none")
 
     @property
@@ -164,11 +166,15 @@ def shared_directions(
 
 
 def rotation(V: Float[Tensor, "n c"], K: int, rounds: int, seed: int) -> Float[Tensor, "c K"]:
-    """R: principal directions, spread over all bits where there are fewer, then ITQ."""
-    top, generator = principal(V, K), torch.Generator().manual_seed(seed)
-    square = torch.randn(K, K, generator=generator, dtype=torch.float64).to(V.device)
-    start = top @ torch.linalg.qr(square).Q[: top.shape[1]]
-    return start @ itq(V @ start, torch.eye(K, dtype=torch.float64, device=V.device), rounds)
+    """R, eq. (6): bits and R in turns, from a random start among all directions."""
+    c = V.shape[1]
+    square = torch.randn(max(c, K), max(c, K), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    R = torch.linalg.qr(square).Q[:c, :K].to(V.device)
+    for _ in range(rounds):
+        B = torch.where(V @ R >= 0, 1.0, -1.0).to(V.dtype)
+        S, _, T = torch.linalg.svd(V.T @ B, full_matrices=False)
+        R = S @ T
+    return R
 
 
 class DFRH(Method):
@@ -188,6 +194,7 @@ class DFRH(Method):
     nodes_y: Tensor
     F: Tensor
     nu: Tensor
+    level: Tensor
     sums_image: Tensor
     sums_text: Tensor
 
@@ -244,10 +251,10 @@ class DFRH(Method):
             blocks = (self.similarities(*rows, (w,))[0] for rows in zip(x.split(BLOCK), y.split(BLOCK), strict=True))
             found.append(diffused(neighbour_graph(blocks, self.neighbours), self.settings, self.seed))
         F = torch.cat([F for F, _ in found], dim=1) / math.sqrt(len(found))
-        self.keep(F=F, nu=torch.cat([nu for _, nu in found]))
+        self.keep(F=F, nu=torch.cat([nu for _, nu in found]), level=torch.zeros(()))
         for name, function in (("sums_image", self.image), ("sums_text", self.text)):
             m = len(function.U)
-            self.keep(**{name: torch.zeros(m, m + F.shape[1], dtype=torch.float64)})
+            self.keep(**{name: torch.zeros(m, m + max(F.shape[1], self.shape.bits), dtype=torch.float64)})
 
     def keep(self, **buffers: Tensor) -> None:
         """Buffers of the training alone."""
@@ -268,13 +275,17 @@ class DFRH(Method):
         return [(1 - beta) * each + beta * directly for each in S]
 
     def forward(self, batch: Batch, phase: str, world: World) -> dict[str, Tensor]:
-        """Adds all workers' rows to the sums that eq. (4) needs."""
+        """Adds all workers' rows to the sums that eq. (4) or (7) needs."""
         x, y = self.prepared_image(batch.image), self.prepared_text(batch.text)
-        F = self.target(x, y)
-        for sums, function, rows in ((self.sums_image, self.image, x), (self.sums_text, self.text, y)):
-            own = function.sums(rows, F)
-            sums += world.size * world.mean(own.flatten()).view_as(own)
+        onto = (lambda u, function: self.bits(x, y) - u @ function.P) if self.level else (lambda *_: self.target(x, y))
+        for sums, function, u in ((self.sums_image, self.image, x), (self.sums_text, self.text, y)):
+            own = function.sums(u, onto(u, function))
+            sums[:, : own.shape[1]] += world.size * world.mean(own.flatten()).view_as(own)
         return {}
+
+    def bits(self, x: Float[Tensor, "n d_I"], y: Float[Tensor, "n d_T"]) -> Float[Tensor, "n bits"]:
+        """The bits that both functions together give pairs, in units of outputs."""
+        return torch.where(self.image(x) + self.text(y) >= 0, 1.0, -1.0) * self.level
 
     def target(self, x: Float[Tensor, "n d_I"], y: Float[Tensor, "n d_T"]) -> Float[Tensor, "n c"]:
         """F of any pairs."""
@@ -287,12 +298,23 @@ class DFRH(Method):
         return torch.cat(parts)
 
     def end_epoch(self, epoch: int, world: World) -> None:
-        """Solves eq. (4), and rotates."""
-        beta, x, y = float(self.beta), self.nodes_x, self.nodes_y
+        """Solves eq. (4) and rotates; after later passes solves eq. (7)."""
+        c = self.shape.bits if self.level else self.F.shape[1]
         C_I, C_T = (
-            function.solved(sums, self.settings.lambda_)
+            function.solved(sums[:, : len(sums) + c], self.settings.lambda_)
             for function, sums in ((self.image, self.sums_image), (self.text, self.sums_text))
         )
+        if self.level:
+            self.image.C.copy_(C_I)
+            self.text.C.copy_(C_T)
+        else:
+            self.rotate(C_I, C_T)
+        self.sums_image.zero_()
+        self.sums_text.zero_()
+
+    def rotate(self, C_I: Float[Tensor, "m_I c"], C_T: Float[Tensor, "m_T c"]) -> None:
+        """Eq. (5) with R of eq. (6)."""
+        beta, x, y = float(self.beta), self.nodes_x, self.nodes_y
         V = torch.cat([self.F.double(), self.image.kappa(x).double() @ C_I, self.text.kappa(y).double() @ C_T])
         V, P = math.sqrt(1 - beta) * V, torch.zeros(self.shape.image_length, 0, dtype=torch.float64, device=V.device)
         if beta:
@@ -303,8 +325,7 @@ class DFRH(Method):
             function.C.copy_(math.sqrt(1 - beta) * C @ R[:c])
             if beta:
                 function.P.copy_(P @ R[c:])
-        self.sums_image.zero_()
-        self.sums_text.zero_()
+        self.level.copy_((V @ R).abs().mean())
 
     def findings(self) -> Sequence[str]:
         """Whether the two spaces are one."""
