@@ -35,7 +35,7 @@ def asked(features: str, out: Path, **options: Any) -> Train:
     name = options.get("method", "jdsh")
     known = {field.name for field in dataclasses.fields(methods.load(name).settings_type)}
     small = {key: value for key, value in (SMALL | SHORT).items() if key in known} | options.pop("settings", {})
-    given = {"bits": 16, "workers": 0, "seed": 3, "checkpoint_s": 0.0, "settings": small, **options}
+    given = {"method": name, "bits": 16, "workers": 0, "seed": 3, "checkpoint_s": 0.0, "settings": small, **options}
     return Train(features=features, out=str(out), **given)
 
 

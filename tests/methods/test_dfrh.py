@@ -10,7 +10,7 @@ from xhash_ray import methods
 from xhash_ray.errors import BadInput, BadOption
 from xhash_ray.learning import loop
 from xhash_ray.learning.sources import Resident
-from xhash_ray.methods import dfrh, graphs
+from xhash_ray.methods import dfrh, graphs, rotations
 from xhash_ray.methods.base import Shape, TrainingPairs, World
 from xhash_ray.methods.dfrh import DFRH, Settings
 from xhash_ray.methods.scaling import Preparation, unit
@@ -76,14 +76,14 @@ def test_the_rotation_is_orthonormal_and_takes_more_of_the_rows_than_principal_d
     generator = torch.Generator().manual_seed(4)
     signs = torch.where(torch.randn(400, 4, generator=generator) >= 0, 1.0, -1.0)  # strong, along the axes
     V = torch.cat([signs, 1.5 * torch.randn(400, 20, generator=generator)], dim=1).double()
-    R = dfrh.rotation(V, 8, 50, seed=1)
+    R = rotations.rotation(V, 8, 50, seed=1)
     torch.testing.assert_close(R.T @ R, torch.eye(8, dtype=torch.float64))
-    assert (V @ R).abs().sum() > (V @ dfrh.principal(V, 8)).abs().sum()
+    assert (V @ R).abs().sum() > (V @ rotations.principal(V, 8)).abs().sum()
 
 
 def test_fewer_directions_than_bits_are_spread_over_all_bits():
     V = torch.randn(100, 5, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
-    R = dfrh.rotation(V, 16, 50, seed=1)
+    R = rotations.rotation(V, 16, 50, seed=1)
     torch.testing.assert_close(R @ R.T, torch.eye(5, dtype=torch.float64))
     assert ((V @ R).std(dim=0) > 0.1).all()
 

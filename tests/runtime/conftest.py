@@ -175,7 +175,14 @@ def run(ray_cluster: None, demo_root: Path) -> Artefacts:
         )
     )
     train(
-        options.Train(features=made.features, out=made.model, bits=32, workers=2, settings={"epochs": 3, "hidden": 64})
+        options.Train(
+            features=made.features,
+            out=made.model,
+            method="jdsh",
+            bits=32,
+            workers=2,
+            settings={"epochs": 3, "hidden": 64},
+        )
     )
     encode(options.Encode(features=made.features, model=made.model, out=made.codes, rows_per_unit=90))
     build_index(options.IndexBuild(codes=made.codes, model=made.model, out=made.index, shards=4))

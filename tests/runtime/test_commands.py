@@ -84,7 +84,7 @@ def test_a_job_is_submitted_to_a_real_head(run, head, demo_root):
     done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, cwd=REPOSITORY, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     result = next(json.loads(line) for line in reversed(done.stdout.splitlines()) if line.startswith("{"))
-    assert (result["bits"], result["method"], result["out"]) == (16, "jdsh", f"{demo_root}/job-model")
+    assert (result["bits"], result["method"], result["out"]) == (16, "dfrh", f"{demo_root}/job-model")
     assert len(list((demo_root / "job-model").glob("model-*.safetensors"))) == 1
 
 

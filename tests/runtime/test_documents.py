@@ -27,7 +27,7 @@ from xhash_ray.storage.codes import open_codes
 
 README, OPERATING = ROOT / "README.md", ROOT / "deploy" / "OPERATING.md"
 READ, ADMIN = "a-key-that-only-reads", "a-key-that-changes-things"
-SMALL = "--set settings.epochs=2 --set settings.hidden=32"
+SMALL = "--set settings.landmarks=32"
 OWN = ("xhash extract", "xhash train   --features s3", "xhash encode  ", "xhash index")
 
 

@@ -62,7 +62,14 @@ UNITS = {"rows_per_unit": 20, "actors": 2}
 NO_GATES = {"gates": "{}", "held_out": ""}  # they ask for more pairs than there are
 STAGES = (
     Stage("extract", "extract.py", UNITS, "/features/_log/[^/]+/units/", 4),
-    Stage("train", "train.py", {"settings.epochs": 20, "bits": 32}, "/model/run/.*safetensors", 1, "stop"),
+    Stage(
+        "train",
+        "train.py",
+        {"method": "jdsh", "settings.epochs": 20, "bits": 32},
+        "/model/run/.*safetensors",
+        1,
+        "stop",
+    ),
     Stage("encode", "encode.py", UNITS, "/codes/_log/[^/]+/units/", 4),
     Stage("index build", "build_index.py", NO_GATES, "/index/building/", 1),
     Stage("evaluate", "evaluate.py", {}),

@@ -160,7 +160,7 @@ def test_a_verification_counts_files_and_ends(run, tmp_path):
 
 
 def test_a_training_without_ray_is_told_too(run, tmp_path):
-    given = {"features": run.features, "out": str(tmp_path / "model"), "bits": 16, "workers": 0}
+    given = {"features": run.features, "out": str(tmp_path / "model"), "method": "jdsh", "bits": 16, "workers": 0}
     with exposed("train", str(tmp_path / "run.prom"), None) as stage:
         stage.result = train(options.Train(**given, settings={"epochs": 2, "hidden": 32}))
     found = values_in(tmp_path / "run.prom")

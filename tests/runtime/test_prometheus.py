@@ -115,7 +115,8 @@ def work(running, run, rows: list[dict], folder) -> None:
     stages = (
         ["extract", "--corpus", corpus, "--out", f"{folder}/features", "--model", "xhash-tiny", "--pretrained",
          run.weights, "--rows-per-unit", "20", "--max-rejects", "0.1", "--metrics-file", file],
-        ["train", "--features", run.features, "--out", f"{folder}/model", "--bits", "32", "--workers", "0",
+        ["train", "--features", run.features, "--out", f"{folder}/model", "--method", "jdsh", "--bits",
+         "32", "--workers", "0",
          "--validation", "id%10=0", "--set", "settings.epochs=10", "--push-gateway", push],
         ["encode", "--features", f"{folder}/features", "--model", run.model, "--out", f"{folder}/codes"],
     )  # fmt: skip

@@ -13,11 +13,27 @@ from xhash_ray.storage.artefact import read_artefact
 
 def test_two_workers_learn_what_one_process_learns(run, tmp_path):
     settings = {"epochs": 3, "hidden": 64}
-    train(options.Train(features=run.features, out=str(tmp_path / "one"), bits=32, workers=0, settings=settings))
-    one, two = read_artefact(str(tmp_path / "one")), read_artefact(run.model)
-    assert one.weights.keys() == two.weights.keys()
-    for name, value in one.weights.items():
-        assert np.allclose(value, two.weights[name], rtol=1e-3, atol=1e-5), name
+    alone = options.Train(
+        features=run.features, out=str(tmp_path / "one"), method="jdsh", bits=32, workers=0, settings=settings
+    )
+    train(alone)
+    assert_near(read_artefact(alone.out).weights, read_artefact(run.model).weights)
+
+
+def test_the_default_method_learns_the_same_with_any_number_of_workers(run, tmp_path):
+    found = []
+    for workers in (0, 2):
+        asked = options.Train(features=run.features, out=str(tmp_path / f"{workers}"), bits=32, workers=workers)
+        train(asked)
+        found.append(read_artefact(asked.out))
+    assert {artefact.facts["method"] for artefact in found} == {"dfrh"}
+    assert_near(found[0].weights, found[1].weights)
+
+
+def assert_near(one: dict[str, np.ndarray], two: dict[str, np.ndarray]) -> None:
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+        assert np.allclose(value, two[name], rtol=1e-3, atol=1e-5), name
 
 
 def test_the_model_folder_tells_where_it_comes_from(run):
@@ -43,7 +59,7 @@ def test_the_model_folder_tells_where_it_comes_from(run):
     ],
 )
 def test_bad_options_are_said_before_any_worker_starts(run, tmp_path, changed, error, message):
-    given = {"features": run.features, "out": str(tmp_path / "model"), "workers": 2}
+    given = {"features": run.features, "out": str(tmp_path / "model"), "method": "jdsh", "workers": 2}
     with pytest.raises(error, match=message):
         train(options.Train(**{**given, **changed}))
     assert not (tmp_path / "model").exists()

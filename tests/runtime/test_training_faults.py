@@ -53,7 +53,15 @@ def features(tmp_path_factory: pytest.TempPathFactory) -> str:
 def asked(features: str, out: str | Path, **options: Any) -> Train:
     """A training of many short epochs, kept after every step."""
     settings = {"epochs": EPOCHS, "batch_size": 16, "hidden": 16} | options.pop("settings", {})
-    given = {"bits": 16, "workers": 0, "stream": "always", "checkpoint_s": 0.0, "settings": settings, **options}
+    given = {
+        "method": "jdsh",
+        "bits": 16,
+        "workers": 0,
+        "stream": "always",
+        "checkpoint_s": 0.0,
+        "settings": settings,
+        **options,
+    }
     return Train(features=features, out=str(out), **given)
 
 
@@ -198,7 +206,17 @@ def program(*words: str, **variables: str) -> subprocess.Popen[str]:
 
 def command(options: Train) -> list[str]:
     """The words of a training."""
-    words = ["train", "--features", options.features, "--out", options.out, "--bits", str(options.bits)]
+    words = [
+        "train",
+        "--features",
+        options.features,
+        "--out",
+        options.out,
+        "--method",
+        options.method,
+        "--bits",
+        str(options.bits),
+    ]
     words += ["--workers", str(options.workers), "--stream", options.stream, "--checkpoint-s", "0"]
     for name, value in options.settings.items():
         words += ["--set", f"settings.{name}={value}"]

@@ -13,7 +13,7 @@ from xhash_ray.config import build
 from xhash_ray.errors import BadOption, nearest
 from xhash_ray.methods.base import Method, Shape
 
-SHARED = {"base", "blocks", "nets", "scaling", "kernels", "graphs", "artefacts"}
+SHARED = {"base", "blocks", "nets", "scaling", "kernels", "graphs", "fusion", "rotations", "artefacts"}
 
 
 def available() -> list[str]:

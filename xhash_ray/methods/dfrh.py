@@ -49,13 +49,12 @@ from xhash_ray.config import option
 from xhash_ray.errors import BadInput, BadOption
 from xhash_ray.methods.base import Batch, Method, Shape, TrainingPairs, World
 from xhash_ray.methods.cca_itq import directions
+from xhash_ray.methods.fusion import CANONICAL, compared
 from xhash_ray.methods.graphs import BLOCK, eigenpairs, extended, neighbour_graph
 from xhash_ray.methods.kernels import KernelFunction
+from xhash_ray.methods.rotations import principal, rotation
 from xhash_ray.methods.scaling import Preparation, unit
 
-RIDGES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
-CANONICAL = 64  # projections at most
-HELD_OUT = 1000  # pairs at most
 SHARES = ("0.2", "0.33", "0.6")
 LEAST = 3  # pairs a graph is made of
 LEAST_NEIGHBOURS = 10
@@ -121,26 +120,6 @@ class HashFunction(KernelFunction):
         return super().forward(u) + u @ self.P
 
 
-def reciprocal_rank(a: Float[Tensor, "n d"], b: Float[Tensor, "n d"]) -> float:
-    """Mean over both directions of 1 / the rank at which a row finds its partner."""
-    S = a @ b.T
-    own = S.diagonal()
-    ranks = 1 + torch.cat([(own[:, None] < S).sum(dim=1), (own < S).sum(dim=0)])
-    return float((1 / ranks.double()).mean())
-
-
-def compared(x: Float[Tensor, "n d_I"], y: Float[Tensor, "n d_T"], seed: int) -> tuple[float, float, float]:
-    """The ridge of CCA by which held-out pairs find each other best, r_c with it, and r_d."""
-    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
-    held, rest = order.tensor_split([min(HELD_OUT, -(-len(x) // 5))])
-    found = []
-    for ridge in RIDGES:
-        A, B = (M.float() for M in directions(x[rest].double(), y[rest].double(), CANONICAL, ridge))
-        found.append((reciprocal_rank(unit(x[held] @ A), unit(y[held] @ B)), ridge))
-    r_c, ridge = max(found)
-    return ridge, r_c, reciprocal_rank(x[held], y[held]) if x.shape[1] == y.shape[1] else 0.0
-
-
 def diffused(
     W: scipy.sparse.csr_matrix, settings: Settings, seed: int
 ) -> tuple[Float[Tensor, "m c"], Float[Tensor, " c"]]:
@@ -148,11 +127,6 @@ def diffused(
     nu, v = eigenpairs(W, min(settings.dimensions, W.shape[0] - 2), seed)
     F = torch.from_numpy(v * (1 - settings.alpha * nu) ** -settings.q).float()
     return F / F.square().sum(dim=1).mean().sqrt(), torch.from_numpy(nu).float()
-
-
-def principal(rows: Float[Tensor, "n d"], count: int) -> Float[Tensor, "d c"]:
-    """The strongest directions of rows about 0, at most `count`, the strongest first."""
-    return torch.linalg.eigh(rows.T @ rows / len(rows)).eigenvectors.flip(1)[:, :count]
 
 
 def shared_directions(
@@ -163,18 +137,6 @@ def shared_directions(
     P = principal(both, count)
     P = P * math.sqrt(beta) / (both @ P).square().sum(dim=1).mean().sqrt()
     return P, both @ P
-
-
-def rotation(V: Float[Tensor, "n c"], K: int, rounds: int, seed: int) -> Float[Tensor, "c K"]:
-    """R, eq. (6): bits and R in turns, from a random start among all directions."""
-    c = V.shape[1]
-    square = torch.randn(max(c, K), max(c, K), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    R = torch.linalg.qr(square).Q[:c, :K].to(V.device)
-    for _ in range(rounds):
-        B = torch.where(V @ R >= 0, 1.0, -1.0).to(V.dtype)
-        S, _, T = torch.linalg.svd(V.T @ B, full_matrices=False)
-        R = S @ T
-    return R
 
 
 class DFRH(Method):

@@ -15,7 +15,7 @@ class Train:
 
     features: str = option("feature file or folder")
     out: str = option("folder or URI for the model")
-    method: str = option("hashing method, see `xhash methods`", "jdsh")
+    method: str = option("hashing method, see `xhash methods`", "dfrh")
     bits: int = option("code length, a multiple of 8", 64)
     seed: int = option("of weights and order", 1)
     workers: int = option("training processes; 0 trains inside this one", 1)

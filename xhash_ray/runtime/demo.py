@@ -39,7 +39,7 @@ from xhash_ray.storage import tables
 from xhash_ray.storage import uri as places
 from xhash_ray.storage.codes import open_codes
 
-BITS, SHARDS, WORKERS, EPOCHS = 64, 4, 1, 30
+BITS, SHARDS, WORKERS = 64, 4, 1
 GATES = {"max_imbalance": 0.45, "min_image_to_text_recall": 0.3, "min_text_to_image_recall": 0.3}  # chance is 0.13
 GATED_PAIRS = 3000  # fewer leave too few queries to measure recall on
 SHEET_QUERIES, SHEET_HITS, TIMED_QUERIES = 6, 8, 200
@@ -100,7 +100,6 @@ def build_stages(options: Demo, root: str) -> dict[str, dict[str, Any]]:
                 seed=options.seed,
                 workers=WORKERS,
                 where="split=train",
-                settings={"epochs": EPOCHS},
                 overwrite=True,
             )
         ),
