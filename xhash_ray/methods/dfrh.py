@@ -239,9 +239,9 @@ class DFRH(Method):
     def forward(self, batch: Batch, phase: str, world: World) -> dict[str, Tensor]:
         """Adds all workers' rows to the sums that eq. (4) or (7) needs."""
         x, y = self.prepared_image(batch.image), self.prepared_text(batch.text)
-        onto = (lambda u, function: self.bits(x, y) - u @ function.P) if self.level else (lambda *_: self.target(x, y))
+        onto = self.bits(x, y) if self.level else self.target(x, y)
         for sums, function, u in ((self.sums_image, self.image, x), (self.sums_text, self.text, y)):
-            own = function.sums(u, onto(u, function))
+            own = function.sums(u, onto - u @ function.P if self.level else onto)
             sums[:, : own.shape[1]] += world.size * world.mean(own.flatten()).view_as(own)
         return {}
 
