@@ -229,12 +229,13 @@ class DFRH(Method):
         """S of pairs and the graph's, eq. (1), for every share w."""
         beta, X, Y = float(self.beta), self.nodes_x, self.nodes_y
         z, Z = ((unit(u @ self.A) + unit(v @ self.B)) / 2 for u, v in ((x, y), (X, Y)))
-        fused, own = z @ Z.T, (x @ X.T + y @ Y.T) / 2
-        S = [(1 - w) * fused + w * own for w in shares]
+        fused = z @ Z.T
+        own = torch.addmm(y @ Y.T, x, X.T, beta=0.5, alpha=0.5)
+        S = [torch.lerp(fused, own, w) for w in shares]  # as few passes over n m numbers as can be: they take the time
         if not beta:
             return S
         directly = (x + y) @ (X + Y).T / 4
-        return [(1 - beta) * each + beta * directly for each in S]
+        return [each.lerp_(directly, beta) for each in S]
 
     def forward(self, batch: Batch, phase: str, world: World) -> dict[str, Tensor]:
         """Adds all workers' rows to the sums that eq. (4) or (7) needs."""
