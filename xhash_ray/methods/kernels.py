@@ -49,8 +49,9 @@ class KernelFunction(nn.Module):
 
     def kappa(self, u: Float[Tensor, "n d"]) -> Float[Tensor, "n m"]:
         """Kernel with every landmark."""
-        squares = u.square().sum(dim=1, keepdim=True) + self.U.square().sum(dim=1) - 2 * u @ self.U.T
-        return (-squares / self.s).exp()
+        of_U, of_u = (-rows.square().sum(dim=1) / self.s for rows in (self.U, u))
+        exponent = torch.addmm(of_U, u * (2 / self.s), self.U.T)  # three passes over n m numbers: they take the time
+        return exponent.add_(of_u[:, None]).exp_()
 
     def sums(self, u: Float[Tensor, "n d"], F: Float[Tensor, "n c"]) -> Float[Tensor, "m m_and_c"]:
         """kappa' [kappa, F] of some rows, in float64."""
