@@ -206,17 +206,8 @@ def program(*words: str, **variables: str) -> subprocess.Popen[str]:
 
 def command(options: Train) -> list[str]:
     """The words of a training."""
-    words = [
-        "train",
-        "--features",
-        options.features,
-        "--out",
-        options.out,
-        "--method",
-        options.method,
-        "--bits",
-        str(options.bits),
-    ]
+    words = ["train", "--features", options.features, "--out", options.out]
+    words += ["--method", options.method, "--bits", str(options.bits)]
     words += ["--workers", str(options.workers), "--stream", options.stream, "--checkpoint-s", "0"]
     for name, value in options.settings.items():
         words += ["--set", f"settings.{name}={value}"]

@@ -59,11 +59,11 @@ def directions(
     return root_x @ U[:, :c] * rho[:c], root_y @ V.T[:, :c] * rho[:c]
 
 
-def itq(V: Float[Tensor, "n c"], R: Float[Tensor, "c c"], rounds: int) -> Float[Tensor, "c c"]:
-    """The rotation after some alternations from a first one, eqs. (2) and (3)."""
+def itq(V: Float[Tensor, "n c"], R: Float[Tensor, "c K"], rounds: int) -> Float[Tensor, "c K"]:
+    """The rotation, square or not, after some alternations from a first one, eqs. (2) and (3)."""
     for _ in range(rounds):
         B = torch.where(V @ R >= 0, 1.0, -1.0).to(V.dtype)
-        S, _, T = torch.linalg.svd(B.T @ V)
+        S, _, T = torch.linalg.svd(B.T @ V, full_matrices=False)
         R = (S @ T).T
     return R
 

@@ -24,7 +24,8 @@ Formulas     S    = (1 - beta) [(1 - w) zz' + w (xx' + yy') / 2] + beta (x + y)(
              h    = R' [sqrt(1 - beta) f(u); sqrt(beta) P'u],   P the principal directions of a shared space     (5)
              R    = argmax sum |V R|,  R'R = 1:  of V, the rows of (5) for F, f_I(x) and f_T(y) together, ITQ      (6)
                     without truncation: B = sign(V R) and R = ST' of V'B = S D T' in turns, from a random start
-             C    : the regression (4) once more, onto what sign(h_I(x) + h_T(y)) leaves to P                     (7)
+             C    : the regression (4) once more, onto what sign(h_I(x) + h_T(y)) leaves to P; the signs times level,
+                    the mean of |V R|                                                                        (7)
 Loss         none; a pass over all pairs sums what (4) needs, another what (7) needs
 
 What each part buys and where it loses: jobs/RESULTS.md, "A method of our own".

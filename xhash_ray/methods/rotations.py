@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from xhash_ray.methods.cca_itq import itq
+
 
 def principal(rows: Float[Tensor, "n d"], count: int) -> Float[Tensor, "d c"]:
     """The strongest directions of rows about 0, at most `count`, the strongest first."""
@@ -21,9 +23,4 @@ def rotation(V: Float[Tensor, "n c"], K: int, rounds: int, seed: int) -> Float[T
     """Bits and R in turns, from a random start; where there are fewer directions than bits, they are spread."""
     c = V.shape[1]
     square = torch.randn(max(c, K), max(c, K), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    R = torch.linalg.qr(square).Q[:c, :K].to(V.device)
-    for _ in range(rounds):
-        B = torch.where(V @ R >= 0, 1.0, -1.0).to(V.dtype)
-        S, _, T = torch.linalg.svd(V.T @ B, full_matrices=False)
-        R = S @ T
-    return R
+    return itq(V, torch.linalg.qr(square).Q[:c, :K].to(V.device), rounds)
