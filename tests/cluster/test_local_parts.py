@@ -64,6 +64,7 @@ def test_the_words_that_start_nodes():
         "--labels=xhash-node=worker-1",
         "--min-worker-port=0",
         f"--metrics-export-port={worker.metrics_port}",
+        "--temp-dir=/tmp/xr-test/worker-1",  # a shared one would be cleaned up under a job of another node
     ):
         assert word in words
 

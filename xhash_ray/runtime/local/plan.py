@@ -77,7 +77,7 @@ class Settings:
 
     Attributes:
         token: Random mark of this cluster's processes.
-        temp_dir: Ray's folder of sessions: logs, sockets.
+        temp_dir: Ray's folder of sessions, of the head; those of the workers lie in it: logs, sockets.
         auth: "token" for people, "disabled" for tests.
         object_store_mb: Shared memory per node, MiB.
         redis_url: Where the head keeps its state, "" for not in Redis.
@@ -190,8 +190,11 @@ def start_words(node: Node, head: Node, settings: Settings) -> list[str]:
         f"--runtime-env-agent-port={ports['runtime_env']}", f"--metrics-export-port={ports['metrics']}",
         "--min-worker-port=0", "--max-worker-port=0", "--disable-usage-stats",
     ]  # fmt: skip
-    if not node.is_head:  # one session folder for all, so one process that reads its logs
-        return [*words, f"--address={head.address}:{head.ports['gcs']}", "--include-log-monitor=false"]
+    if not node.is_head:
+        # A folder of its own: in one that all share, a node with no work left removes the working directory of a job
+        # that runs on another.
+        own = Path(settings.temp_dir) / node.name
+        return [*words, f"--address={head.address}:{head.ports['gcs']}", f"--temp-dir={own}"]
     return [
         *words, "--head", f"--port={ports['gcs']}", f"--ray-client-server-port={ports['client']}",
         "--include-dashboard=true", f"--dashboard-host={head.address}", f"--dashboard-port={ports['dashboard']}",
