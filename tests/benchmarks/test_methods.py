@@ -12,6 +12,7 @@ import pytest
 
 from xhash_ray.benchmarks import methods as zoo
 from xhash_ray.benchmarks.feature_sets import open_feature_sets
+from xhash_ray.benchmarks.zoo_plot import draw_panel, draw_zoo
 from xhash_ray.benchmarks.zoo_table import markdown, tabulate
 from xhash_ray.errors import BadInput, BadOption
 from xhash_ray.options.bench import BenchMethods
@@ -103,6 +104,7 @@ def test_a_second_run_does_only_what_is_missing(three_files, tmp_path, capsys):
     for row in result["rows"]:
         assert row["image_to_text"] > result["chance"][row["database"]]
     assert "cca_itq" in render("bench methods", result)
+    assert (tmp_path / "zoo" / zoo.PLOT).read_bytes().startswith(b"\x89PNG")
 
 
 def test_other_settings_are_other_trainings(three_files, tmp_path, capsys):
@@ -153,3 +155,18 @@ def test_the_markdown_table_shows_both_directions_and_who_refused():
     text = markdown({**known, **tabulate([line(1, 0.2), {"method": "n", "bits": 16, "refused": "too short"}])})
     assert "| m | .200 / .300 | 2 to 2 |" in text
     assert "n: too short" in text
+
+
+def test_the_plot_has_a_line_per_method_and_the_cosine():
+    from matplotlib.figure import Figure
+
+    short, long = line(1, 0.2), {**line(1, 0.3), "bits": 32}
+    other = {**line(1, 0.25), "method": "n"}
+    result = {"chance": {"published": 0.1}, **tabulate([long, short, other])}
+    panel = Figure().subplots()
+    draw_panel(panel, result["rows"], "text_to_image")
+    assert [bars.get_label() for bars in panel.containers] == ["m", "n"]
+    assert [bars.lines[0].get_xydata().tolist() for bars in panel.containers] == [[[16, 0.3], [32, 0.4]], [[16, 0.35]]]
+    bare, with_cosine = (draw_zoo({**result, "cosine": found}) for found in ({}, {"published": {"image_to_text": 0.4}}))
+    assert bare.startswith(b"\x89PNG")
+    assert bare != with_cosine

@@ -273,6 +273,24 @@ def test_the_beginning_of_a_process_is_its_own():
     ended.returncode = 0  # it was asked for above
 
 
+LEADER_ENDS_FIRST = """
+import ctypes, sys, threading
+threading.Thread(target=sys.stdin.read).start()
+ctypes.CDLL(None).pthread_exit(None)
+"""
+
+
+def test_a_process_lives_until_its_last_thread_has_ended():
+    """Its ports are taken until then, and its first thread may be the first to go."""
+    with subprocess.Popen([sys.executable, "-c", LEADER_ENDS_FIRST], stdin=subprocess.PIPE) as process:
+        stat = Path(f"/proc/{process.pid}/stat")
+        wait_until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "Z")
+        assert local_processes.started_at(process.pid) is not None
+        process.stdin.close()
+        wait_until(lambda: local_processes.started_at(process.pid) is None)
+        process.returncode = 0
+
+
 # The command line
 
 

@@ -24,6 +24,7 @@ import torch
 
 from xhash_ray import methods
 from xhash_ray.benchmarks.feature_sets import FeatureSets, Part, Protocol, open_feature_sets
+from xhash_ray.benchmarks.zoo_plot import draw_zoo
 from xhash_ray.benchmarks.zoo_table import markdown, tabulate
 from xhash_ray.config import read_recipe
 from xhash_ray.errors import BadInput, BadOption, nearest
@@ -38,7 +39,7 @@ from xhash_ray.options.bench import BenchMethods
 from xhash_ray.progress import Progress
 from xhash_ray.storage import uri as places
 
-RESULTS, TABLE = "results.jsonl", "table.md"
+RESULTS, TABLE, PLOT = "results.jsonl", "table.md", "map.png"
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,8 @@ def bench_methods(options: BenchMethods) -> dict[str, Any]:
     result = tabulate([lines[task.key] for task in tasks if task.key in lines])
     known = {"features": options.features, "how": sets.how, "pairs": sizes(sets), **baselines(sets, options.databases)}
     places.write_bytes(places.join(out, TABLE), markdown({**known, **result}).encode())
+    if result["rows"]:
+        places.write_bytes(places.join(out, PLOT), draw_zoo({**known, **result}))
     return {**known, **result, "out": out, "seconds": round(progress.seconds, 1)}
 
 

@@ -81,7 +81,7 @@ class BenchMethods:
     """`xhash bench methods`: trains a zoo of methods on one feature set and tabulates their MAP."""
 
     features: str = option("folder: query/train/database.parquet, train/test.parquet, or a feature set with `split`")
-    out: str = option("folder for results.jsonl and table.md; a second run does what is missing")
+    out: str = option("folder for results.jsonl, table.md and map.png; a second run does what is missing")
     methods: tuple[str, ...] = option("names separated by commas, or all", ("all",))
     bits: tuple[str, ...] = option("code lengths", ("16", "32", "64", "128"))
     seeds: int = option("how many seeds, from 1", 3)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 MARK = "XHASH_LOCAL_NODE"  # value: TOKEN/NAME, the cluster's random token and the node's name
 GRACE_S, GONE_S = 10.0, 20.0  # for an orderly end; for the kernel to clear away what was killed
-STATE, STARTED = 0, 19  # fields of /proc/PID/stat behind the command's name
+STATE, THREADS, STARTED = 0, 17, 19  # fields of /proc/PID/stat behind the command's name
 
 
 def spawn(
@@ -43,7 +43,8 @@ def started_at(pid: int) -> int | None:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None
-    return None if fields[STATE] in "ZX" else int(fields[STARTED])
+    is_over = fields[STATE] in "ZX" and int(fields[THREADS]) <= 1  # its last thread may hold ports a moment longer
+    return None if is_over else int(fields[STARTED])
 
 
 def marked(token: str, name: str | None = None) -> list[int]:

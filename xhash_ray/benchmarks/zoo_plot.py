@@ -1,0 +1,75 @@
+"""What each further bit is worth: MAP against code length, a line per method, as a PNG."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from xhash_ray.evaluation.plots import COLOURS, FAINT, PANEL_INCHES, STYLE
+from xhash_ray.evaluation.retrieval import DIRECTIONS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+DASHES = ("-", "--", ":", "-.")  # a further kind for every round of the colours
+LEGEND_COLUMNS = 5
+
+
+def draw_zoo(result: Mapping[str, Any]) -> bytes:
+    """One panel per database and direction.
+
+    Args:
+        result: What `bench_methods` returns: `rows`, `chance` and `cosine` by column.
+
+    Returns:
+        An encoded PNG.
+    """
+    import matplotlib  # a second that only those pay who want pictures
+
+    rows = result["rows"]
+    columns = list(dict.fromkeys(row["database"] for row in rows))
+    with matplotlib.rc_context(STYLE):
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        width, height = PANEL_INCHES
+        figure = Figure(figsize=(width * len(DIRECTIONS), height * len(columns)), layout="constrained")
+        FigureCanvasAgg(figure)
+        panels = figure.subplots(len(columns), len(DIRECTIONS), squeeze=False)
+        for line, column in zip(panels, columns, strict=True):
+            for panel, (way, _, _) in zip(line, DIRECTIONS, strict=True):
+                draw_panel(panel, [row for row in rows if row["database"] == column], way)
+                draw_level(panel, result["cosine"].get(column, {}).get(way))
+                panel.set_title(f"{way.replace('_', ' ')}, database {column}")
+        shown, labels = panels[0][0].get_legend_handles_labels()
+        figure.legend(shown, labels, loc="outside lower center", ncols=min(LEGEND_COLUMNS, len(labels)), frameon=False)
+        content = io.BytesIO()
+        figure.savefig(content, format="png", dpi=160)
+        return content.getvalue()
+
+
+def draw_panel(panel: Axes, rows: Sequence[Mapping[str, Any]], way: str) -> None:
+    """One direction in one database: means over seeds, bars of one standard deviation."""
+    for number, name in enumerate(dict.fromkeys(row["method"] for row in rows)):
+        mine = sorted((row for row in rows if row["method"] == name), key=lambda row: row["bits"])
+        style = {
+            "color": COLOURS[number % len(COLOURS)],
+            "ls": DASHES[number // len(COLOURS) % len(DASHES)],
+            "marker": "o", "ms": 4, "lw": 1.8, "capsize": 2, "label": name,
+        }  # fmt: skip
+        panel.errorbar(
+            [row["bits"] for row in mine], [row[way] for row in mine], [row[f"{way}_spread"] for row in mine], **style
+        )
+    lengths = sorted({row["bits"] for row in rows})
+    panel.set_xscale("log", base=2)
+    panel.set_xticks(lengths, labels=[str(length) for length in lengths])
+    panel.set(xlabel="bits of a code", ylabel="MAP@all")
+    panel.grid(True, axis="y", lw=0.8)
+    panel.set_axisbelow(True)
+
+
+def draw_level(panel: Axes, cosine: float | None) -> None:
+    """What the features themselves reach, where images and texts can be compared."""
+    if cosine is not None:
+        panel.axhline(cosine, color=FAINT, lw=1.4, ls=(0, (6, 3)), label="cosine of the features")
