@@ -56,6 +56,7 @@ FUNCTIONS = {
     "bench evaluation": "xhash_ray.benchmarks.evaluation:bench_evaluation",
     "bench methods": "xhash_ray.benchmarks.methods:bench_methods",
     "bench training": "xhash_ray.runtime.benchmark:bench_training",
+    "bench hashing": "xhash_ray.benchmarks.hashing:bench_hashing",
     "bench jdsh": "xhash_ray.benchmarks.jdsh:bench_jdsh",
     "bench machine": "xhash_ray.runtime.machine_benchmark:bench_machine",
     "bench plan": "xhash_ray.runtime.plan_benchmark:bench_plan",

@@ -117,6 +117,20 @@ class BenchJdsh:
 
 
 @dataclass(frozen=True)
+class BenchHashing:
+    """`xhash bench hashing`: microseconds a pair that each method's hash functions take."""
+
+    methods: tuple[str, ...] = option("names separated by commas, or all", ("all",))
+    bits: int = option("code length", 64)
+    image_length: int = option("numbers per image", 512)
+    text_length: int = option("numbers per text", 512)
+    pairs: int = option("random pairs that are encoded", 16_384)
+    batch_size: int = option("pairs encoded at once", 4096)
+    rounds: int = option("timed rounds of all methods, alternating; the medians count", 5)
+    threads: int = option("of every method", 2)
+
+
+@dataclass(frozen=True)
 class BenchRescoring:
     """`xhash bench rescoring`: what a finer order of the top candidates gains and costs."""
 

@@ -22,6 +22,7 @@ def render(verb: str, result: dict[str, Any]) -> str:
         "metrics": metrics.listed,
         "bench methods": benches.zoo,
         "bench training": benches.loops,
+        "bench hashing": benches.hashers,
         "bench jdsh": benches.epochs,
         "bench billion": benches.billion,
         "bench serve": benches.servers,

@@ -104,6 +104,14 @@ def epochs(result: dict[str, Any]) -> str:
     return f"{head}\n\n" + table([["loop", "seconds of an epoch", "pairs/s", "times the public loop's"], *rows])
 
 
+def hashers(result: dict[str, Any]) -> str:
+    """What each method's codes cost to make."""
+    lengths = f"{result['image_length']} and {result['text_length']} numbers"
+    head = f"{result['pairs']:,} pairs of {lengths}, {result['bits']} bits, {result['threads']} threads"
+    rows = [[row["method"], f"{row['us_per_pair']:.2f}", f"{row['times_jdsh']:.2f}"] for row in result["rows"]]
+    return f"{head}\n\n" + table([["method", "microseconds a pair", "times JDSH's"], *rows])
+
+
 def orders(result: dict[str, Any]) -> str:
     """Orders of the candidates, by direction."""
     head = f"{result['method']}, {result['bits']} bits; the first {result['candidates']:,} by distance, reordered"
