@@ -13,7 +13,7 @@ import urllib.request
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.index.test_life import codes_at, index, model, rows_of  # noqa: F401 (fixtures)
+from tests.index.samples import codes_at, index, model, rows_of  # noqa: F401 (fixtures)
 from xhash_ray import exporter
 from xhash_ray.cli import main
 from xhash_ray.errors import BadInput, BadOption

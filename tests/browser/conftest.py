@@ -22,7 +22,7 @@ from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwrig
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from tests.index.test_life import model  # noqa: F401 (fixture)
+from tests.index.samples import model  # noqa: F401 (fixture)
 from tests.serving.test_http import Backend, query
 from xhash_ray.errors import BadInput
 from xhash_ray.index import generations

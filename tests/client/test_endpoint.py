@@ -8,7 +8,7 @@ import threading
 import pytest
 import uvicorn
 
-from tests.index.test_life import index, model, rows_of  # noqa: F401 (fixtures)
+from tests.index.samples import index, model, rows_of  # noqa: F401 (fixtures)
 from tests.serving.test_http import ADMIN, READ, served  # noqa: F401 (fixture)
 from xhash_ray.client import Retry
 from xhash_ray.errors import BadInput, Overloaded

@@ -5,7 +5,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tests.index.test_life import index, model  # noqa: F401 (fixtures)
 from xhash_ray.core.bits import unpack
 from xhash_ray.exposition import Registry
 from xhash_ray.index import generations, health
@@ -62,7 +61,7 @@ def test_drift_is_nothing_for_the_same_and_half_for_opposites():
     assert health.drift(means + 0.1, means) == pytest.approx(0.1)
 
 
-def test_bit_means_of_an_index_are_those_of_its_codes(index):  # noqa: F811
+def test_bit_means_of_an_index_are_those_of_its_codes(index):
     made = generations.current(index)
     shards = [load_shard(made, number) for number in range(made.shards)]
     found = health.bit_means(made)

@@ -11,7 +11,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests.index.test_life import index, model  # noqa: F401 (fixtures)
 from tests.serving.test_http import ADMIN, served  # noqa: F401 (fixtures)
 from xhash_ray.errors import BadInput
 from xhash_ray.features.clip import EncoderFacts, Preprocessor

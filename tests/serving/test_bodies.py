@@ -2,7 +2,6 @@
 
 import pytest
 
-from tests.index.test_life import index, model  # noqa: F401 (fixtures)
 from tests.serving.test_http import ask, found, served  # noqa: F401 (fixtures)
 
 

@@ -12,7 +12,6 @@ import httpx2
 import numpy as np
 import pytest
 
-from tests.index.test_life import index, model  # noqa: F401 (fixtures)
 from tests.serving.test_http import READ, ask, served  # noqa: F401 (fixtures)
 from xhash_ray.errors import BadInput
 from xhash_ray.serving import http, messages

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tests.index.test_life import codes_at, index, model, rows_of  # noqa: F401 (fixtures)
+from tests.index.samples import codes_at, rows_of
 from tests.serving.test_http import ADMIN, READ, ask, found, served  # noqa: F401 (fixtures)
 from xhash_ray.errors import Mismatch
 from xhash_ray.index import generations, life

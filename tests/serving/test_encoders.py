@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from tests.index.test_life import model  # noqa: F401 (fixture)
 from xhash_ray.errors import BadInput, Mismatch, XhashError
 from xhash_ray.methods.artefacts import to_method
 from xhash_ray.serving.encoders import EncoderServer
@@ -15,7 +14,7 @@ from xhash_ray.storage.artefact import read_artefact
 GOOD = [[0.1, -0.5, 0.3, 0.9], [1.0, 2.0, -3.0, 0.5], [0.0, 0.0, 1.0, 0.0]]
 
 
-def test_each_content_is_answered_for_itself(model):  # noqa: F811
+def test_each_content_is_answered_for_itself(model):
     async def scene():
         server, asked = EncoderServer(None, 1), (model.uri, model.fingerprint, "vector", "image")
         contents = [GOOD[0], [1.0], GOOD[1], [float("nan")] * 4, GOOD[2]]
@@ -36,13 +35,13 @@ def test_each_content_is_answered_for_itself(model):  # noqa: F811
 
 
 @pytest.mark.parametrize("kind", ["text", "image"])
-def test_an_index_without_an_encoder_says_so(model, kind):  # noqa: F811
+def test_an_index_without_an_encoder_says_so(model, kind):
     server = EncoderServer(None, 1)
     with pytest.raises(BadInput, match="Send a vector, a code or an id"):
         asyncio.run(server.encode((model.uri, model.fingerprint, kind, kind), "red", 30.0))
 
 
-def test_another_model_than_the_generations_is_refused(model):  # noqa: F811
+def test_another_model_than_the_generations_is_refused(model):
     with pytest.raises(XhashError, match="holds model"):
         EncoderServer(None, 1).encoder(model.uri, "f" * 64)
 

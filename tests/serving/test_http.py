@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.index.test_life import codes_at, index, model, rows_of  # noqa: F401 (fixtures)
+from tests.index.samples import codes_at, rows_of
 from tests.index.test_shard import brute_force
 from xhash_ray.errors import BadInput
 from xhash_ray.index import life
@@ -63,7 +63,7 @@ class Encoder:
 
 
 @pytest.fixture
-def served(index, tmp_path):  # noqa: F811
+def served(index, tmp_path):
     """An endpoint over forty pairs in three groups, its parts within reach."""
     keys = tmp_path / "keys"
     keys.write_text(f"read {READ}\nadmin {ADMIN}\n")
@@ -134,7 +134,7 @@ def test_a_lost_group_is_said_and_what_is_certain_is_certain(served):
     assert ask(served, code="0102", target="image", k=40)["complete"]
 
 
-def test_a_swap_waits_for_all_groups_and_mixes_nothing(served, tmp_path, model):  # noqa: F811
+def test_a_swap_waits_for_all_groups_and_mixes_nothing(served, tmp_path, model):
     more = codes_at(tmp_path / "more", rows_of(40, 60, 1), model.fingerprint)
     life.add(IndexAdd(index=served.index, codes=more))
     before = ask(served, code="0102", k=100)
@@ -244,7 +244,7 @@ def test_before_a_generation_is_loaded_nobody_is_answered():
             assert client.get(path).status_code == 503
 
 
-def test_a_swap_between_encoding_and_searching_mixes_no_generations(served, tmp_path, model, monkeypatch):  # noqa: F811
+def test_a_swap_between_encoding_and_searching_mixes_no_generations(served, tmp_path, model, monkeypatch):
     more = codes_at(tmp_path / "more", rows_of(40, 60, 1), model.fingerprint)
     life.add(IndexAdd(index=served.index, codes=more))
     encode = served.gateway.encoder.encode

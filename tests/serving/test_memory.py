@@ -5,7 +5,6 @@ import shutil
 
 import pytest
 
-from tests.index.test_life import index, model  # noqa: F401 (fixtures)
 from tests.serving.test_http import ADMIN, GROUPS, Backend, Encoder, served  # noqa: F401 (fixtures)
 from xhash_ray.errors import BadInput
 from xhash_ray.index import life
@@ -44,7 +43,7 @@ def number(gateway: Gateway) -> int:
     return gateway.router.ready().generation.number
 
 
-def test_a_new_gateway_serves_what_the_old_one_did(index):  # noqa: F811
+def test_a_new_gateway_serves_what_the_old_one_did(index):
     async def scene():
         where = Remembered()
         old = gateway_of(index, where)
@@ -66,7 +65,7 @@ def test_a_new_gateway_serves_what_the_old_one_did(index):  # noqa: F811
     asyncio.run(scene())
 
 
-def test_a_generation_that_is_gone_is_not_waited_for(index):  # noqa: F811
+def test_a_generation_that_is_gone_is_not_waited_for(index):
     async def scene():
         where = Remembered()
         where.generation = 7
@@ -77,7 +76,7 @@ def test_a_generation_that_is_gone_is_not_waited_for(index):  # noqa: F811
     asyncio.run(scene())
 
 
-def test_a_memory_that_does_not_answer_changes_nothing(index):  # noqa: F811
+def test_a_memory_that_does_not_answer_changes_nothing(index):
     async def scene():
         where = Remembered()
         where.away = True
@@ -91,7 +90,7 @@ def test_a_memory_that_does_not_answer_changes_nothing(index):  # noqa: F811
     asyncio.run(scene())
 
 
-def test_what_was_served_before_is_served_though_the_current_one_cannot_be(index):  # noqa: F811
+def test_what_was_served_before_is_served_though_the_current_one_cannot_be(index):
     async def scene():
         where = Remembered()
         where.generation = 1

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests import simulated_time
-from tests.index.test_life import codes_at, index, model, rows_of  # noqa: F401 (fixtures)
+from tests.index.samples import codes_at, rows_of
 from tests.serving.test_http import ADMIN, GROUPS, ask, served  # noqa: F401 (fixtures)
 from xhash_ray.core.bandwidth import read_bandwidth
 from xhash_ray.exposition import Registry

@@ -9,7 +9,6 @@ import json
 
 import httpx2
 
-from tests.index.test_life import index, model  # noqa: F401 (fixtures)
 from tests.serving.test_calls import free_port
 from tests.serving.test_http import Encoder
 from xhash_ray.benchmarks.load import Connection, request_bytes
@@ -79,7 +78,7 @@ class Asking:
         return counts
 
 
-def test_under_and_after_overload(index):  # noqa: F811
+def test_under_and_after_overload(index):
     async def scene():
         group = Gated(GroupServer(index))
         router = Counting(index, [group], batch=BATCH, waiting=WAITING)

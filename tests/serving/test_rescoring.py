@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tests.index.test_life import codes_at, model, rows_of  # noqa: F401 (fixtures)
+from tests.index.samples import rows_of
 from tests.serving.test_http import Encoder
 from xhash_ray.core.hamming import distances_reference
 from xhash_ray.errors import BadInput
@@ -61,7 +61,7 @@ def plain(rows: pa.Table, code: np.ndarray, scores: np.ndarray, candidates: int,
 
 
 @pytest.mark.parametrize(("shards", "groups"), [(1, 1), (4, 2), (7, 3)])
-def test_by_outputs_it_is_a_loop_over_the_candidates(tmp_path, model, shards, groups):  # noqa: F811
+def test_by_outputs_it_is_a_loop_over_the_candidates(tmp_path, model, shards, groups):
     rows, outputs = rows_of(0, ROWS), np.random.default_rng(5).standard_normal(16).astype(np.float32)
     gateway = gateway_of(tmp_path, rows, shards, groups, model.fingerprint)
     bits = np.unpackbits(to_array(rows["text_code"]), axis=1, bitorder="little").astype(np.float32) * 2 - 1
@@ -76,7 +76,7 @@ def test_by_outputs_it_is_a_loop_over_the_candidates(tmp_path, model, shards, gr
 
 
 @pytest.mark.parametrize(("shards", "groups"), [(1, 1), (4, 3)])
-def test_by_features_a_stored_pair_is_nearest_to_what_its_feature_is(tmp_path, model, shards, groups):  # noqa: F811
+def test_by_features_a_stored_pair_is_nearest_to_what_its_feature_is(tmp_path, model, shards, groups):
     rows = with_features(rows_of(0, ROWS))
     gateway = gateway_of(tmp_path, rows, shards, groups, model.fingerprint)
     assert gateway.facts()["rescores"] == ["outputs", "features"]
@@ -100,7 +100,7 @@ def test_by_features_a_stored_pair_is_nearest_to_what_its_feature_is(tmp_path, m
         ({"text": "0102", "candidates": 30}, "only with rescore"),
     ],
 )
-def test_what_cannot_be_rescored_is_said(tmp_path, model, query, message):  # noqa: F811
+def test_what_cannot_be_rescored_is_said(tmp_path, model, query, message):
     gateway = gateway_of(tmp_path, rows_of(0, ROWS), 2, 2, model.fingerprint)
     with pytest.raises(BadInput, match=message):
         answered(gateway, **query)
@@ -115,7 +115,7 @@ def test_equal_scores_keep_the_order_of_distance_and_id():
 
 
 @pytest.mark.parametrize("query", [{"code": "0102", "k": 12}, {"code": "0003", "k": 50, "filter": "number < 20"}])
-def test_resharding_changes_no_answer(tmp_path, model, query):  # noqa: F811
+def test_resharding_changes_no_answer(tmp_path, model, query):
     rows, found = rows_of(0, ROWS), []
     for shards, groups in ((1, 1), (2, 1), (4, 4), (7, 2)):
         gateway = gateway_of(tmp_path / f"{shards}", rows, shards, groups, model.fingerprint)

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from tests import simulated_time
-from tests.index.test_life import index, model, rows_of  # noqa: F401 (fixtures)
 from tests.serving.test_http import Backend, Encoder, served  # noqa: F401 (fixtures)
 from xhash_ray.errors import BadInput, Overloaded
 from xhash_ray.index import life
@@ -52,7 +51,7 @@ async def timed(waiting):
         return error, time.monotonic() - started_s
 
 
-def test_everybody_has_a_partial_answer_by_their_own_deadline(index):  # noqa: F811
+def test_everybody_has_a_partial_answer_by_their_own_deadline(index):
     async def scene():
         gateway = gateway_of(index)
         await gateway.activate(None)
@@ -73,7 +72,7 @@ def test_everybody_has_a_partial_answer_by_their_own_deadline(index):  # noqa: F
     simulated_time.run(scene())
 
 
-def test_a_pair_is_found_as_soon_as_its_own_group_answers(index):  # noqa: F811
+def test_a_pair_is_found_as_soon_as_its_own_group_answers(index):
     async def scene():
         gateway = gateway_of(index)
         await gateway.activate(None)
@@ -92,7 +91,7 @@ def test_a_pair_is_found_as_soon_as_its_own_group_answers(index):  # noqa: F811
     simulated_time.run(scene())
 
 
-def test_those_who_come_later_do_not_wait_for_those_who_wait(index):  # noqa: F811
+def test_those_who_come_later_do_not_wait_for_those_who_wait(index):
     async def scene():
         gateway = gateway_of(index)
         await gateway.activate(None)
@@ -107,7 +106,7 @@ def test_those_who_come_later_do_not_wait_for_those_who_wait(index):  # noqa: F8
     simulated_time.run(scene())
 
 
-def test_a_bad_query_is_its_senders_alone(index):  # noqa: F811
+def test_a_bad_query_is_its_senders_alone(index):
     async def scene():
         gateway = gateway_of(index)
         gateway.router.backends[2].dead = False
@@ -121,7 +120,7 @@ def test_a_bad_query_is_its_senders_alone(index):  # noqa: F811
     simulated_time.run(scene())
 
 
-def test_batches_take_turns_and_are_bounded(index):  # noqa: F811
+def test_batches_take_turns_and_are_bounded(index):
     async def scene():
         gateway = gateway_of(index)
         await gateway.activate(None)
@@ -167,7 +166,7 @@ def test_a_generation_that_a_new_replica_cannot_load_is_a_missing_shard(served):
     assert served.post("/v1/search", json={"code": "0102", "k": 40}).json()["complete"]
 
 
-def test_work_past_its_time_is_not_done(index):  # noqa: F811
+def test_work_past_its_time_is_not_done(index):
     server = Backend(index, 0).server
     server.prepare(1)
     with pytest.raises(Overloaded, match="before its turn"):

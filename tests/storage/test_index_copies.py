@@ -1,6 +1,6 @@
 """An index is backed up to object storage that fails now and then, and restored from it."""
 
-from tests.index.test_life import answers, index, model  # noqa: F401 (fixtures)
+from tests.index.samples import answers, index, model  # noqa: F401 (fixtures)
 from tests.store_faults import Fault
 from xhash_ray.index import copying
 from xhash_ray.options import IndexCopy

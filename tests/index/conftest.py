@@ -1,0 +1,3 @@
+"""A small index and its model, for the tests of this room."""
+
+from tests.index.samples import index, model  # noqa: F401 (fixtures)
