@@ -14,7 +14,7 @@ from xhash_ray.benchmarks import methods as zoo
 from xhash_ray.benchmarks.feature_sets import open_feature_sets
 from xhash_ray.benchmarks.zoo_plot import draw_panel, draw_zoo
 from xhash_ray.benchmarks.zoo_table import markdown, tabulate
-from xhash_ray.errors import BadInput, BadOption
+from xhash_ray.errors import BadInput, BadOption, XhashError
 from xhash_ray.options.bench import BenchMethods
 from xhash_ray.reports import render
 from xhash_ray.storage.features import from_matrix
@@ -125,6 +125,10 @@ def test_unknown_methods_and_settings_are_named(three_files, tmp_path):
     given = {"features": three_files, "out": str(tmp_path / "zoo"), "bits": ("8",), "seeds": 1}
     with pytest.raises(BadOption, match="Did you mean 'jdsh'"):
         zoo.bench_methods(BenchMethods(**given, methods=("jdhs",)))
+    with pytest.raises(BadOption, match="Did you mean 'published'"):
+        zoo.bench_methods(BenchMethods(**given, databases=("publishd",)))
+    with pytest.raises(BadOption, match="--bits"):
+        zoo.bench_methods(BenchMethods(**{**given, "bits": ("16", "x")}))
     with pytest.raises(BadOption, match="Did you mean 'epochs'"):
         zoo.bench_methods(BenchMethods(**given, methods=("jdsh",), settings={"epoch": 3}))
 
@@ -164,9 +168,37 @@ def test_the_plot_has_a_line_per_method_and_the_cosine():
     other = {**line(1, 0.25), "method": "n"}
     result = {"chance": {"published": 0.1}, **tabulate([long, short, other])}
     panel = Figure().subplots()
-    draw_panel(panel, result["rows"], "text_to_image")
+    draw_panel(panel, result["rows"], "text_to_image", ["m", "n"])
     assert [bars.get_label() for bars in panel.containers] == ["m", "n"]
     assert [bars.lines[0].get_xydata().tolist() for bars in panel.containers] == [[[16, 0.3], [32, 0.4]], [[16, 0.35]]]
     bare, with_cosine = (draw_zoo({**result, "cosine": found}) for found in ({}, {"published": {"image_to_text": 0.4}}))
     assert bare.startswith(b"\x89PNG")
     assert bare != with_cosine
+
+
+def test_a_line_depends_on_every_file_that_its_method_imports():
+    assert {"fusion", "rotations", "cca_itq", "base"} <= zoo.imported("dfrh")
+    assert "jdsh" not in zoo.imported("dfrh")
+
+
+def test_methods_that_sum_over_all_pairs_get_all_of_them(three_files, monkeypatch):
+    """Not whole batches alone."""
+    seen, forward = [], zoo.methods.load("dfrh").forward
+
+    def counted(self, batch, *rest):
+        seen.append(len(batch.image))
+        return forward(self, batch, *rest)
+
+    monkeypatch.setattr(zoo.methods.load("dfrh"), "forward", counted)
+    settings = {"batch_size": 48, "landmarks": 8, "epochs": 1, "dimensions": 8}
+    zoo.trained(zoo.Task("dfrh", 8, 1, ("unseen",), settings, ""), open_feature_sets(three_files).train)
+    assert seen == [48, 16]
+
+
+def test_a_training_that_fails_is_a_line_and_not_the_end(three_files, tmp_path, monkeypatch):
+    def diverge(*_):
+        raise XhashError("training jdsh", "the loss is nan", "Lower the learning rate")
+
+    monkeypatch.setattr(zoo, "trained", diverge)
+    given = {"features": three_files, "out": str(tmp_path / "zoo"), "methods": ("jdsh",), "bits": ("8",), "seeds": 1}
+    assert "the loss is nan" in zoo.bench_methods(BenchMethods(**given))["refused"]["jdsh"]

@@ -67,10 +67,9 @@ def test_the_bare_extraction_loop_gives_the_features_that_ours_gives(tmp_path):
 
 def test_memory_that_falls_is_seen():
     with memory.fall_of_memory() as fall:
-        block = np.ones(100_000_000, np.uint8)
-        for _ in range(100):
+        blocks = []
+        while fall.most_mb <= 50 and len(blocks) < 20:  # others may give memory back meanwhile
+            blocks.append(np.ones(100_000_000, np.uint8))
             fall.look()
-            if fall.most_mb > 50:
-                break
     assert fall.most_mb > 50
-    assert block[-1] == 1
+    assert blocks[-1][-1] == 1

@@ -100,9 +100,12 @@ def test_the_second_pass_regresses_onto_common_bits():
 
 
 def test_landmarks_are_as_many_as_encoding_may_cost():
-    assert dfrh.landmarks_for(Shape(64, 512, 512)) == 1024
-    assert dfrh.landmarks_for(Shape(64, 4096, 4096)) < 150
-    assert dfrh.landmarks_for(Shape(64, 100_000, 100_000)) == 1
+    for shape in (Shape(64, 512, 512), Shape(1024, 512, 512), Shape(64, 100_000, 100_000), Shape(512, 2048, 2048)):
+        assert dfrh.landmarks_for(shape) == 1024
+    assert dfrh.landmarks_for(Shape(64, 128, 10)) == dfrh.MOST_LANDMARKS
+    shape = Shape(64, 512, 698)
+    products = dfrh.landmarks_for(shape) * (512 + 698 + 2 * 64)
+    assert 1.9 < products / dfrh.jdsh_products(shape) <= 2
     assert len(prepared(pairs_of(), landmarks=50).image.U) == 50
     assert len(prepared(pairs_of()).image.U) == PAIRS
 
@@ -183,3 +186,24 @@ def test_similarities_are_their_formula():
     own = (x @ x.T + y @ y.T) / 2
     torch.testing.assert_close(one, 0.75 * z @ z.T + 0.25 * (x + y) @ (x + y).T / 4)
     torch.testing.assert_close(other, 0.75 * (0.6 * z @ z.T + 0.4 * own) + 0.25 * (x + y) @ (x + y).T / 4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"alpha": 1.5}, "alpha"),
+        ({"beta": 2.0}, "beta"),
+        ({"sample": 2}, "sample"),
+        ({"graph_pairs": 0}, "graph_pairs"),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused(settings, said):
+    with pytest.raises(BadOption, match=f"settings.{said}"):
+        dfrh.Settings(**settings)
+
+
+def test_a_few_pairs_that_are_all_unlike_each_other_are_refused():
+    pairs = pairs_of()
+    few = TrainingPairs(pairs.image[:3], pairs.text[:3], None, 3)
+    with pytest.raises(BadInput, match="no two of which are alike"):
+        prepared(few)

@@ -27,6 +27,9 @@ QUERY_NAMES, TRAIN_NAMES, REST_NAMES = ("query", "test"), ("train",), ("database
 HELD_OUT = "id%10=0"
 
 
+DATABASES = ("published", "unseen")
+
+
 @dataclass(frozen=True)
 class Part:
     """Some pairs: float32 features [n, d], multi-hot float32 labels [n, classes], ids."""

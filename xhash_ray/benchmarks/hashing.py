@@ -35,13 +35,13 @@ def bench_hashing(options: BenchHashing) -> dict[str, Any]:
     Raises:
         BadInput: for an unknown method, or numbers below 1.
     """
-    if min(options.pairs, options.batch_size, options.rounds, options.threads) < 1:
-        raise BadInput("bench hashing", "less than one pair, round or thread", "Give at least one of each")
+    lengths = {"image": options.image_length, "text": options.text_length}
+    if min(options.pairs, options.batch_size, options.rounds, options.threads, *lengths.values()) < 1:
+        raise BadInput("bench hashing", "less than one pair, number, round or thread", "Give at least one of each")
     torch.set_num_threads(options.threads)
     names = methods.available() if tuple(options.methods) == ("all",) else list(options.methods)
     progress = Progress("bench hashing")
     generator = torch.Generator().manual_seed(SEED)
-    lengths = {"image": options.image_length, "text": options.text_length}
     features = {each: torch.randn(max(options.pairs, FITTED), d, generator=generator) for each, d in lengths.items()}
     made = {name: prepared(name, options.bits, features) for name in dict.fromkeys([BASE, *names])}
     progress.say(f"{len(made)} methods prepared")

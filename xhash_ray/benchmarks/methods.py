@@ -12,6 +12,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -23,11 +24,11 @@ import numpy as np
 import torch
 
 from xhash_ray import methods
-from xhash_ray.benchmarks.feature_sets import FeatureSets, Part, Protocol, open_feature_sets
+from xhash_ray.benchmarks.feature_sets import DATABASES, FeatureSets, Part, Protocol, open_feature_sets
 from xhash_ray.benchmarks.zoo_plot import draw_zoo
 from xhash_ray.benchmarks.zoo_table import markdown, tabulate
 from xhash_ray.config import read_recipe
-from xhash_ray.errors import BadInput, BadOption, nearest
+from xhash_ray.errors import BadOption, XhashError, nearest
 from xhash_ray.evaluation import average_precision
 from xhash_ray.evaluation.relevance import shares_a_label
 from xhash_ray.evaluation.retrieval import DIRECTIONS, mean_average_precision, unit_rows
@@ -100,6 +101,11 @@ def bench_methods(options: BenchMethods) -> dict[str, Any]:
 def plan_tasks(options: BenchMethods, sets: FeatureSets) -> list[Task]:
     """Every training, one seed after the other, so that a table of one seed is there early."""
     names = methods.available() if tuple(options.methods) == ("all",) else list(options.methods)
+    for name in options.databases:
+        if name not in DATABASES:
+            raise BadOption("--databases", f"'{name}'", nearest(name, DATABASES))
+    if not all(bits.isdecimal() for bits in map(str, options.bits)):
+        raise BadOption("--bits", ",".join(map(str, options.bits)), "Give numbers separated by commas: 16,32,64")
     digest = sets.queries.digest() + sets.train.digest() + (sets.rest.digest() if len(sets.rest) else "")
     columns = [tuple(options.databases)] if sets.trains_alike() else [(name,) for name in options.databases]
     chosen = {name: settings_for(name, options) for name in names}
@@ -127,11 +133,21 @@ def settings_for(name: str, options: BenchMethods) -> dict[str, Any]:
 
 
 def depends_on(name: str, settings: Mapping[str, Any], digest: str) -> str:
-    """12 hexadecimal digits over the method's file, what it shares, its settings and the features."""
+    """12 hexadecimal digits over the method's file, what it imports from others, its settings and the features."""
     folder = Path(methods.__file__).parent
-    code = b"".join((folder / f"{part}.py").read_bytes() for part in (name, *sorted(methods.SHARED)))
+    code = b"".join((folder / f"{part}.py").read_bytes() for part in (name, *sorted(imported(name) | methods.SHARED)))
     told = json.dumps(settings, sort_keys=True, default=str).encode()
     return hashlib.sha256(code + told + digest.encode()).hexdigest()[:12]
+
+
+def imported(name: str) -> set[str]:
+    """Files of methods/ that a method's file imports, directly or through others."""
+    folder, found, left = Path(methods.__file__).parent, set[str](), [name]
+    while left:
+        named = re.findall(r"^from xhash_ray\.methods\.(\w+) import", (folder / f"{left.pop()}.py").read_text(), re.M)
+        left += set(named) - found
+        found |= {*named}
+    return found
 
 
 def run_all(tasks: Sequence[Task], options: BenchMethods) -> Iterator[dict[str, Any]]:
@@ -161,7 +177,7 @@ def run(task: Task, features: str, threads: int) -> dict[str, Any]:
     try:
         protocols = {name: sets.protocol(name) for name in task.databases}
         method, seconds, pairs_per_s = trained(task, next(iter(protocols.values())).train)
-    except BadInput as error:
+    except XhashError as error:
         return {**line, "refused": str(error)}
     found = {name: scores(method, protocol, threads) for name, protocol in protocols.items()}
     return {**line, "seconds": round(seconds, 2), "pairs_per_s": round(pairs_per_s, 1), "columns": found}
@@ -173,7 +189,8 @@ def trained(task: Task, train: Part) -> tuple[Method, float, float]:
     torch.manual_seed(task.seed)
     method = methods.create(task.method, shape, task.settings)
     image, text, labels = (torch.from_numpy(array) for array in (train.image, train.text, train.labels))
-    source = Resident(image, text, labels, min(method.settings.batch_size, len(train)), task.seed, World())
+    size = min(method.settings.batch_size, len(train))
+    source = Resident(image, text, labels, size, task.seed, World(), whole=bool(method.gradient_free))
     last: dict[str, float] = {}
     started_s = time.perf_counter()
     Loop(method, source, World(), task.seed, lambda _, report: last.update(report)).run()

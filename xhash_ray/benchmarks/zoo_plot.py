@@ -29,6 +29,7 @@ def draw_zoo(result: Mapping[str, Any]) -> bytes:
 
     rows = result["rows"]
     columns = list(dict.fromkeys(row["database"] for row in rows))
+    names = list(dict.fromkeys(row["method"] for row in rows))
     with matplotlib.rc_context(STYLE):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -39,21 +40,24 @@ def draw_zoo(result: Mapping[str, Any]) -> bytes:
         panels = figure.subplots(len(columns), len(DIRECTIONS), squeeze=False)
         for line, column in zip(panels, columns, strict=True):
             for panel, (way, _, _) in zip(line, DIRECTIONS, strict=True):
-                draw_panel(panel, [row for row in rows if row["database"] == column], way)
+                draw_panel(panel, [row for row in rows if row["database"] == column], way, names)
                 draw_level(panel, result["cosine"].get(column, {}).get(way))
                 panel.set_title(f"{way.replace('_', ' ')}, database {column}")
-        shown, labels = panels[0][0].get_legend_handles_labels()
-        figure.legend(shown, labels, loc="outside lower center", ncols=min(LEGEND_COLUMNS, len(labels)), frameon=False)
+        shown = dict[str, Any]()  # a method may have refused a column, and lengths may differ in one
+        for panel in panels.flat:
+            shown |= dict(zip(*reversed(panel.get_legend_handles_labels()), strict=True))
+        ncols = min(LEGEND_COLUMNS, len(shown))
+        figure.legend([*shown.values()], [*shown], loc="outside lower center", ncols=ncols, frameon=False)
         content = io.BytesIO()
         figure.savefig(content, format="png", dpi=160)
         return content.getvalue()
 
 
-def draw_panel(panel: Axes, rows: Sequence[Mapping[str, Any]], way: str) -> None:
-    """One direction in one database: means over seeds, bars of one standard deviation."""
-    for number, name in enumerate(dict.fromkeys(row["method"] for row in rows)):
+def draw_panel(panel: Axes, rows: Sequence[Mapping[str, Any]], way: str, names: Sequence[str]) -> None:
+    """One direction in one database: means over seeds, bars of one standard deviation; `names` decide the colours."""
+    for number, name in enumerate(names):
         mine = sorted((row for row in rows if row["method"] == name), key=lambda row: row["bits"])
-        style = {
+        style: dict[str, Any] = {
             "color": COLOURS[number % len(COLOURS)],
             "ls": DASHES[number // len(COLOURS) % len(DASHES)],
             "marker": "o", "ms": 4, "lw": 1.8, "capsize": 2, "label": name,

@@ -60,7 +60,7 @@ SHARES = ("0.2", "0.33", "0.6")
 LEAST = 3  # pairs a graph is made of
 LEAST_NEIGHBOURS = 10
 LEAST_BETA = 0.05  # below, the spaces are two
-PRODUCTS = 2 * (512 * 64 + (512 + 64) * 1024)  # of a pair's encoding, at most: twice JDSH's at 512/512 and 64 bits
+HIDDEN = 1024  # units of JDSH, of whose products a pair's encoding takes twice as many at most
 MOST_LANDMARKS = 4096  # the normal equations grow with their square
 
 
@@ -84,6 +84,21 @@ class Settings:
     epochs: int = option("passes: one onto F, further ones onto bits", 2, source="ours, RESULTS")
     batch_size: int = option("pairs summed at once; the result is the same", 4096, source="none")
 
+    def __post_init__(self) -> None:
+        """Refuses numbers that would fail after minutes.
+
+        Raises:
+            BadOption: for the first of them.
+        """
+        for name, fits, do in (
+            ("alpha", 0 <= self.alpha < 1, "Give a number from 0 to below 1"),
+            ("beta", self.beta == -1 or 0 <= self.beta <= 1, "Give a number within 0 and 1, or -1"),
+            ("sample", self.sample >= LEAST, f"Give {LEAST} or more"),
+            ("graph_pairs", self.graph_pairs >= LEAST, f"Give {LEAST} or more"),
+        ):
+            if not fits:
+                raise BadOption(f"settings.{name}", f"{getattr(self, name)}", do)
+
     @property
     def shares(self) -> list[float]:
         """`w` as numbers.
@@ -101,10 +116,17 @@ class Settings:
 
 
 def landmarks_for(shape: Shape) -> int:
-    """Centres of each function such that a pair's encoding takes at most PRODUCTS."""
+    """Centres of each function such that a pair's encoding takes twice JDSH's products, or twice those that JDSH takes
+    at 512/512 and 64 bits, where that is more."""
     d, may_be_shared = shape.image_length + shape.text_length, shape.image_length == shape.text_length
-    left = PRODUCTS - (d * shape.bits if may_be_shared else 0)  # P of eq. (5)
-    return min(MOST_LANDMARKS, max(1, left // (d + 2 * shape.bits)))
+    products = 2 * max(jdsh_products(shape), jdsh_products(Shape(64, 512, 512)))
+    left = products - (d * shape.bits if may_be_shared else 0)  # P of eq. (5)
+    return min(MOST_LANDMARKS, left // (d + 2 * shape.bits))
+
+
+def jdsh_products(shape: Shape) -> int:
+    """Multiplications of a pair's encoding by JDSH: a linear map of images, a net of texts with one hidden layer."""
+    return shape.image_length * shape.bits + (shape.text_length + shape.bits) * HIDDEN
 
 
 class HashFunction(KernelFunction):
@@ -212,7 +234,10 @@ class DFRH(Method):
         found = []
         for w in self.settings.shares:
             blocks = (self.similarities(*rows, (w,))[0] for rows in zip(x.split(BLOCK), y.split(BLOCK), strict=True))
-            found.append(diffused(neighbour_graph(blocks, self.neighbours), self.settings, self.seed))
+            W = neighbour_graph(blocks, self.neighbours)
+            if not W.sum():  # of very few pairs all may be less alike than the average
+                raise BadInput("training dfrh", f"{m} pairs no two of which are alike", "Give more pairs, some dozens")
+            found.append(diffused(W, self.settings, self.seed))
         F = torch.cat([F for F, _ in found], dim=1) / math.sqrt(len(found))
         self.keep(F=F, nu=torch.cat([nu for _, nu in found]), level=torch.zeros(()))
         for name, function in (("sums_image", self.image), ("sums_text", self.text)):

@@ -99,8 +99,13 @@ def start(asked: argparse.Namespace) -> int:
         dashboard_port=asked.dashboard_port,
     )
     print(f"{len(made.nodes)} nodes alive; logs in {made.folder} and {made.temp_dir}", file=sys.stderr)
-    mode = f"RAY_AUTH_MODE={made.settings.auth}"
-    print(f"export {mode} RAY_ADDRESS={made.address} RAY_API_SERVER_ADDRESS={made.dashboard}", flush=True)
+    variables = {
+        "RAY_AUTH_MODE": made.settings.auth,
+        "RAY_ADDRESS": made.address,
+        "RAY_API_SERVER_ADDRESS": made.dashboard,  # of `ray job`
+        "RAY_DASHBOARD_ADDRESS": made.dashboard,  # of `serve`
+    }
+    print("export", *(f"{name}={value}" for name, value in variables.items()), flush=True)
     return 0
 
 
