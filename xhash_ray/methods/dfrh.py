@@ -14,15 +14,17 @@ Symbols      x, y          prepared rows: what has no negative values is square-
              beta          how far the two spaces are one:  r_d^2 / (r_d^2 + r_c^2), nothing below .05
              S             similarity of pairs;  W: of the k = neighbours sqrt(n) nearest, symmetrised;  D: its sums
              nu_j, v_j     strongest eigenpairs of D^-1/2 W D^-1/2, the constant one left out
-             F             target: where a pair lies once S has diffused; those of several w side by side
+             F             target: where a pair lies once S has diffused; those of several w side by side, each over
+                           the root of their number; in units of its mean norm, as P x and P y are
              f_I, f_T      kernel regressions of F on x alone, on y alone, with landmarks U
              h             outputs of one modality;  code = sign(h)
 Formulas     S    = (1 - beta) [(1 - w) zz' + w (xx' + yy') / 2] + beta (x + y)(x + y)' / 4                        (1)
-             F_j  = (1 - alpha nu_j)^-q (D^-1/2 v)_j                                                              (2)
+             F_j  = (1 - alpha nu_j)^-q (D^-1/2 v)_j  of the graph's nodes; of any pair, a node or not, the mean of
+                    its k nearest nodes' F_j, weighted by S and divided by nu_j                                  (2)
              f(u) = kappa(u, U) C,   kappa(u, v) = exp(-|u - v|^2 / s),   s the median of |u - v|^2              (3)
              C    = argmin |kappa(X, U) C - F|^2 + lambda tr C' kappa(U, U) C                                    (4)
              h    = R' [sqrt(1 - beta) f(u); sqrt(beta) P'u],   P the principal directions of a shared space     (5)
-             R    = argmax sum |V R|,  R'R = 1:  of V, the rows of (5) for F, f_I(x) and f_T(y) together, ITQ      (6)
+             R    = argmax sum |V R|,  R'R = 1 (RR' = 1 where bits outnumber directions):  of V, the rows of (5) for F, f_I(x) and f_T(y) together, ITQ      (6)
                     without truncation: B = sign(V R) and R = ST' of V'B = S D T' in turns, from a random start
              C    : the regression (4) once more, onto what sign(h_I(x) + h_T(y)) leaves to P; the signs times level,
                     the mean of |V R|                                                                        (7)
@@ -32,7 +34,7 @@ What each part buys and where it loses: jobs/RESULTS.md, "A method of our own".
 
 Where we differ, and why
  1. Bounds in place of a graph of everything: at most `graph_pairs` pairs make the graph, a seeded sample, and R is
-    fitted to these. Further ones get F from their neighbours in it (graphs.py). CCA and statistics see `sample` pairs.
+    fitted to these. CCA and statistics see `sample` pairs.
  2. At most `landmarks` centres, so that encoding costs landmarks (d + bits) products however many pairs trained it. A
     function with a centre on every training pair remembers those pairs, which published protocols reward.
 """

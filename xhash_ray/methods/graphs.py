@@ -63,7 +63,8 @@ def eigenpairs(
 
 
 def extended(S: Float[Tensor, "n m"], F: Float[Tensor, "m c"], nu: Float[Tensor, " c"], k: int) -> Float[Tensor, "n c"]:
-    """F of rows beside the graph, from their k nearest nodes: (W F)_j / (nu_j D), which on the graph itself is F."""
+    """F of any rows, from their k nearest nodes: (W F)_j / (nu_j D). With the graph's own W, symmetric and without a
+    node's similarity to itself, that is F; a node that is asked for like any row gets something near it."""
     W, columns = nearest(S, k)
     weights = W / W.sum(dim=1, keepdim=True).clamp(min=1e-9)
     return torch.einsum("nk,nkc->nc", weights, F[columns]) / nu.clamp(min=WEAKEST)
