@@ -24,8 +24,9 @@ Formulas     S    = (1 - beta) [(1 - w) zz' + w (xx' + yy') / 2] + beta (x + y)(
              f(u) = kappa(u, U) C,   kappa(u, v) = exp(-|u - v|^2 / s),   s the median of |u - v|^2              (3)
              C    = argmin |kappa(X, U) C - F|^2 + lambda tr C' kappa(U, U) C                                    (4)
              h    = R' [sqrt(1 - beta) f(u); sqrt(beta) P'u],   P the principal directions of a shared space     (5)
-             R    = argmax sum |V R|,  R'R = 1 (RR' = 1 where bits outnumber directions):  of V, the rows of (5) for F, f_I(x) and f_T(y) together, ITQ      (6)
-                    without truncation: B = sign(V R) and R = ST' of V'B = S D T' in turns, from a random start
+             R    = argmax sum |V R|,  R'R = 1, or RR' = 1 where bits outnumber directions:  of V, the rows of (5) for
+                    F, f_I(x) and f_T(y) together, ITQ without truncation:                                       (6)
+                    B = sign(V R) and R = ST' of V'B = S D T' in turns, from a random start
              C    : the regression (4) once more, onto what sign(h_I(x) + h_T(y)) leaves to P; the signs times level,
                     the mean of |V R|                                                                        (7)
 Loss         none; a pass over all pairs sums what (4) needs, another what (7) needs
