@@ -41,7 +41,7 @@ def export(options: Exporter) -> dict[str, Any]:
     """
     if not options.index and not options.artefacts:
         raise BadOption("xhash exporter", "nothing to look at", "Give --index URI,... or --artefacts URI,...")
-    if options.every_s <= 0:
+    if not 0 < options.every_s <= threading.TIMEOUT_MAX:
         raise BadOption("xhash exporter", f"--every-s {options.every_s}", "Give seconds above 0")
     watch = Watch(options)
     if options.once:

@@ -280,6 +280,15 @@ ctypes.CDLL(None).pthread_exit(None)
 """
 
 
+def test_a_silent_head_says_nothing_of_who_is_dead(tmp_path, monkeypatch):
+    """Silent at one look, then with a dead node still in its list: that node is not gone yet."""
+    cluster = LocalCluster(tmp_path, State(settings(), {node.name: node for node in planned(1)}, None))
+    looks = iter([{}, {"head": "a", "worker-1": "b"}, {"head": "a"}])
+    monkeypatch.setattr(LocalCluster, "alive", lambda _: next(looks))
+    cluster.wait_dead("worker-1")
+    assert next(looks, None) is None
+
+
 def test_a_process_lives_until_its_last_thread_has_ended():
     """Its ports are taken until then, and its first thread may be the first to go."""
     with subprocess.Popen([sys.executable, "-c", LEADER_ENDS_FIRST], stdin=subprocess.PIPE) as process:
@@ -302,6 +311,9 @@ def test_a_process_lives_until_its_last_thread_has_ended():
         (["kill", "worker-1"], "none was started there"),
         (["start", "--workers", "many"], "--workers"),
         (["start", "--workers", "99"], "99 workers"),
+        (["start", "--port", "70000"], "port 70000"),
+        (["start", "--dashboard-port", "0"], "port 0"),
+        (["status", "--folder", "/etc/passwd"], "no folder that can be read"),
         (["begin"], "invalid choice"),
         ([], "VERB"),
     ],

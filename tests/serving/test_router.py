@@ -136,6 +136,7 @@ def test_batches_take_turns_and_are_bounded(index):
         assert sum("others wait" in str(each) for each in refused) == many - BATCHES_WAITING, "nobody had begun yet"
         assert max(seconds for _, seconds in found) == pytest.approx(1.0)
         assert router.batches_waiting == 0
+        assert (router.waited(), router.waited()) == (BATCHES_WAITING, 0), "the most at once since it was asked"
         await router.search_together(served, kind, [ASKED], time.monotonic() + 1.0)
 
     simulated_time.run(scene())

@@ -13,7 +13,7 @@ from xhash_ray.sizing import lines, memory, plan
 from xhash_ray.sizing.capacity import Measured, capacity
 from xhash_ray.sizing.checking import compared, predictions, scan_speed
 from xhash_ray.sizing.machine import Scan
-from xhash_ray.sizing.scans import of_bandwidth, scan_s
+from xhash_ray.sizing.scans import measured_for, of_bandwidth, scan_s
 from xhash_ray.sizing.serving import SHARED, Demand, Layout, closed_loop, costs, expected, highest, limits
 
 ONE = Layout(1, 1, 1, 1)
@@ -44,6 +44,8 @@ def test_longer_codes_take_longer_by_words():
     assert scan_s(machine(), 128, 1e9, 1) == pytest.approx(1)
     assert scan_s(machine(), 72, 1e9, 1) == scan_s(machine(), 128, 1e9, 1), "72 bits are two words"
     assert scan_s(machine(), 16, 1e9, 1) == scan_s(machine(), 64, 1e9, 1)
+    short = machine(scans=(Scan(32, 1, 9e9), *machine().scans))
+    assert {scan.bits for scan in measured_for(short, 64)} == {64}, "as many words, another length"
     both = machine(scans=(*machine().scans, Scan(128, 1, 1.5e9)))
     assert scan_s(both, 128, 1.5e9, 1) == pytest.approx(1), "what was measured counts"
 
@@ -161,6 +163,8 @@ def test_the_network_counts_where_it_is_known():
     known = machine(network_bytes_per_s=1e9)
     assert limits(known, by_code(0), ONE)["network"] == pytest.approx(1e9 / 5000)
     assert limits(known, by_code(0), SPREAD)["network"] == pytest.approx(2e9 / (5000 + 4 * 100 * 40))
+    crowded = limits(known, by_code(0), Layout(1, 2, 5, 1))["network"]
+    assert crowded == pytest.approx(limits(known, by_code(0), Layout(1, 2, 2, 1))["network"]), "cards of two nodes"
 
 
 def test_bisection_finds_where_it_ends():

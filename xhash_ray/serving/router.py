@@ -95,7 +95,7 @@ class Router:
         self.uri, self.backends = uri, list(backends)
         self.served: Served | None = None
         self.coalescer = Coalescer(self.start_kind, most=batch, bound=waiting, until=self.until_next)
-        self.turns, self.batches_waiting = asyncio.Semaphore(BATCHES_AT_ONCE), 0
+        self.turns, self.batches_waiting, self.batches_waited = asyncio.Semaphore(BATCHES_AT_ONCE), 0, 0
         self.lost: set[int] = set()
 
     async def chosen(self, number: int | None) -> Generation:
@@ -190,6 +190,7 @@ class Router:
         if self.batches_waiting >= BATCHES_WAITING:
             raise Overloaded("a batch", f"{self.batches_waiting} others wait", "Ask again in a second")
         self.batches_waiting += 1
+        self.batches_waited = max(self.batches_waited, self.batches_waiting)
         try:
             await asyncio.wait_for(self.turns.acquire(), max(0.0, deadline_s - time.monotonic()))
         except TimeoutError:
@@ -261,7 +262,8 @@ class Router:
 
     def waited(self) -> int:
         """How many searches and batches have waited at once since this was asked last."""
-        return self.coalescer.waited() + self.batches_waiting
+        batches, self.batches_waited = self.batches_waited, self.batches_waiting
+        return self.coalescer.waited() + batches
 
     async def item(self, served: Served, identity: str, deadline_s: float) -> dict[str, Any]:
         """A stored pair.

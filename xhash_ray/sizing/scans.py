@@ -24,7 +24,7 @@ def words(bits: int) -> int:
 
 def measured_for(machine: Machine, bits: int) -> tuple[Scan, ...]:
     """The scans of the measured length that is nearest to one, by words."""
-    best = min(machine.scans, key=lambda scan: (abs(words(scan.bits) - words(bits)), scan.bits)).bits
+    best = min(machine.scans, key=lambda scan: (abs(words(scan.bits) - words(bits)), abs(scan.bits - bits))).bits
     return tuple(scan for scan in machine.scans if scan.bits == best)
 
 

@@ -165,7 +165,7 @@ def limits(machine: Machine, demand: Demand, layout: Layout, caller_cpu_s: float
         found["encoders"] = layout.encoders * machine.cores / cost.encoder_cpu_s
     if machine.network_bytes_per_s:
         sent = machine.answer_bytes + layout.hops * machine.k * HIT_BYTES
-        found["network"] = layout.gateways * machine.network_bytes_per_s / sent
+        found["network"] = min(layout.gateways, layout.nodes) * machine.network_bytes_per_s / sent
     return found
 
 

@@ -45,6 +45,13 @@ class Fault:
             XhashError: when it is not.
         """
 
+    def undo(self) -> None:
+        """Takes back what must not outlast the scenario, whatever became of it; again where it is mended already.
+
+        Raises:
+            XhashError: when that cannot be.
+        """
+
     def new_pairs(self) -> Pairs:
         """Pairs that were never there."""
         number = self.site.index.number

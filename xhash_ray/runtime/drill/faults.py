@@ -71,6 +71,9 @@ class SlowNetwork(Fault):
     def heal(self) -> None:
         self.site.local.heal(VICTIM)
 
+    def undo(self) -> None:
+        self.heal()
+
 
 class NodeCutOff(Fault):
     """A worker that lives and that nobody reaches; believed dead, it has to be started anew."""
@@ -86,6 +89,9 @@ class NodeCutOff(Fault):
             cluster.kill(VICTIM)
             cluster.restart(VICTIM)
         self.notes.append("believed dead and started anew" if believed_dead else "back before it was missed")
+
+    def undo(self) -> None:
+        self.site.local.heal(VICTIM)
 
 
 FAULTS: Mapping[str, Callable[[Site], Fault]] = {

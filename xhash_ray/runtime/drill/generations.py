@@ -45,6 +45,10 @@ class StoreGone(Fault):
         self.wanted = self.number
         self.notes.append(f"activated {time.monotonic() - opened_s:.1f} s after the store was back")
 
+    def undo(self) -> None:
+        assert self.site.gate is not None
+        self.site.gate.open()
+
 
 class CorruptFile(Fault):
     """A bit of the codes, then one of the ids: both generations must be refused.
@@ -88,8 +92,9 @@ class Swaps(Fault):
 
     def replace(self) -> int:
         """Codes of pairs that are there become others, some of them asked for by id; and new pairs come."""
-        pairs, fresh = self.site.index.pairs, self.new_pairs()
-        return self.site.index.put(renamed(fresh, [*pairs.ids[: KEPT // 2], *fresh.ids[KEPT // 2 :]]))
+        asked = sorted({question.id for question in self.site.questions if question.id})[: KEPT // 2]
+        fresh = self.new_pairs()
+        return self.site.index.put(renamed(fresh, [*asked, *fresh.ids[len(asked) :]]))
 
     def delete(self) -> int:
         """Pairs go that nobody asks for by id."""
@@ -133,6 +138,6 @@ class ClockSkew(Fault):
             f"{SKEWED}, with {carried}, is {SKEW_S:.0f} s ahead; {ACTIVATIONS} activations, {len(urls)} entrances"
         )
 
-    def check(self) -> None:
-        """The node with the right clock again, and nothing has changed."""
+    def undo(self) -> None:
+        """The node with the right clock again."""
         drill_clock.restart_with(self.site.local, SKEWED, {})

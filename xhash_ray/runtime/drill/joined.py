@@ -69,8 +69,10 @@ def joined_site(options: Drill, address: str, folder: Path, progress: Progress) 
     os.environ["RAY_ADDRESS"] = address
     name, oracle = f"drill-{secrets.token_hex(4)}", Oracle()
     store = places.normalise(options.store)
-    index, questions = made_index(options, places.join(store, name), oracle)
-    with cluster.connected():
+    with contextlib.ExitStack() as stack:
+        stack.callback(places.delete, store, [name])
+        index, questions = made_index(options, places.join(store, name), oracle)
+        stack.enter_context(cluster.connected())
         args = {"index": index.uri, "processes": PROCESSES, "replicas": 2, "gateways": 2, "encoders": 2, "keys": keys}
         start_serve(options.url)
         try:
@@ -86,7 +88,6 @@ def joined_site(options: Drill, address: str, folder: Path, progress: Progress) 
             yield Site([url], key, oracle, Ledger(), index, questions, JoinedServe(), lacking, setting=setting)
         finally:
             serve.delete(APPLICATION)
-            places.delete(store, [name])
 
 
 def keys_of(options: Drill, folder: Path) -> tuple[str, str]:

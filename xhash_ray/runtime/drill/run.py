@@ -156,6 +156,10 @@ def run(site: Site, load: Load, scenario: Scenario, fault: Fault, seconds: float
             fault.check()
     except XhashError as error:
         failed, recovered_s, held_s = str(error), None, time.monotonic() - injected_s
+    try:
+        fault.undo()
+    except XhashError as error:
+        failed, recovered_s = "; ".join(filter(None, [failed, str(error)])), None
     time.sleep(STEADY_S)
     seen = summarise(site.ledger.since(injected_s))
     note = "; ".join(dict.fromkeys([*fault.notes, *filter(None, [failed])]))

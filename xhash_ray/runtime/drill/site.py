@@ -155,7 +155,10 @@ def index_place(
     name = f"drill-{secrets.token_hex(4)}"
     if options.store:
         kept = {each: value for each, value in os.environ.items() if each.startswith("AWS_")}
-        yield f"{options.store.rstrip('/')}/{name}", None, kept
+        try:
+            yield f"{options.store.rstrip('/')}/{name}", None, kept
+        finally:
+            places.delete(places.normalise(options.store), [name])
         return
     if not own_store:
         yield str(folder / name), None, {}
@@ -174,7 +177,8 @@ def index_place(
 
 def made_index(options: Drill, uri: str, oracle: Oracle) -> tuple[DrillIndex, list[Question]]:
     """The first generation, and what will be asked."""
-    index = DrillIndex(uri, options.bits, options.shards, oracle, draw_vectors(VECTORS, options.seed), options.seed)
+    vectors = draw_vectors(VECTORS * -(-options.bits // 64), options.seed)  # the more bits, the fewer beyond doubt
+    index = DrillIndex(uri, options.bits, options.shards, oracle, vectors, options.seed)
     pairs = draw(options.pairs, options.bits, options.seed)
     index.create(pairs)
     questions = draw_questions(pairs, pairs.ids[:KEPT], index.vectors, QUESTIONS, options.seed + 1)

@@ -80,7 +80,7 @@ class LocalCluster(Nodes):
                 namespaces where they cannot be had.
             XhashError: when a node does not start; everything that did is ended again.
         """
-        local_plan.check_numbers(workers, cpus, object_store_mb, auth)
+        local_plan.check_numbers(workers, cpus, object_store_mb, auth, [port, dashboard_port])
         home = Path(folder).absolute()
         fixed = {name: number for name, number in (("gcs", port), ("dashboard", dashboard_port)) if number is not None}
         check_machine(home, namespaces, auth, fixed)
@@ -90,6 +90,7 @@ class LocalCluster(Nodes):
         nodes = local_plan.plan_nodes(addresses, cpus, cpus if head_cpus is None else head_cpus, fixed)
         gateway = network.gateway if network else LOOPBACK
         told = {name: value.replace(GATEWAY, gateway) for name, value in (environment or {}).items()}
+        make_folder(home)
         settings = Settings(
             token=token,
             temp_dir=tempfile.mkdtemp(prefix="xr-", dir="/tmp"),  # short: the paths of Ray's sockets end at 107 bytes
@@ -128,7 +129,6 @@ class LocalCluster(Nodes):
 
     def bring_up(self) -> None:
         """Starts everything; ends it again when a part fails."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         try:
             self.write_state()  # before anything exists: what a crash leaves behind is found by it
             if self.network:
@@ -159,7 +159,8 @@ class LocalCluster(Nodes):
         words = [sys.executable, "-m", local_wire.__name__, *links, f"{ms:g}", f"{loss_percent:g}"]
         mark = {**os.environ, MARK: f"{self.settings.token}/wire-{name}"}
         self.wires[name] = local_processes.spawn(words, self.log("wire"), mark)
-        if not wait_for(lambda: local_wire.is_carried(*links), START_S):
+        wire = self.wires[name]
+        if not wait_for(lambda: local_wire.is_carried(*links) or wire.poll() is not None, START_S) or wire.poll():
             raise XhashError(f"delay of local node {name}", last_line(self.log("wire")), f"See {self.folder}")
 
     def throttle(self, name: str, kbit_per_s: float) -> None:
@@ -219,6 +220,15 @@ def check_machine(home: Path, namespaces: bool, auth: str, fixed: Mapping[str, i
         local_plan.check_free(fixed)
     if auth == "token":
         make_token(ray)
+
+
+def make_folder(folder: Path) -> None:
+    """Makes the folder of state and logs; BadInput where that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        do = "Name a folder of yours with --folder"
+        raise BadInput(f"local cluster in {folder}", f"it cannot be made ({error.strerror})", do) from None
 
 
 def make_way(folder: Path) -> None:

@@ -8,6 +8,7 @@ Linux and root only. Everything that is made carries the prefix, so what a crash
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import re
@@ -187,8 +188,10 @@ def throttle(network: Network, name: str, kbit_per_s: float) -> None:
     """Limits what both ends of a node's wire send; what waits for more than two seconds is lost.
 
     Raises:
-        BadInput: where the kernel has no token bucket filter.
+        BadInput: for a rate that is none; where the kernel has no token bucket filter.
     """
+    if not 0 < kbit_per_s < math.inf:
+        raise BadInput(f"narrow network of node {name}", f"{kbit_per_s:g} kbit/s", "Give a number above 0")
     words = ("rate", f"{kbit_per_s:g}kbit", "burst", BURST, "latency", "2s")
     if not has_discipline("tbf", *words):
         do = "Load the module sch_tbf, or use a machine that has it"

@@ -139,7 +139,12 @@ class Nodes:
 
     def wait_dead(self, name: str, timeout_s: float = START_S) -> None:
         """Waits until the head has noticed that a node is gone; XhashError when it does not in time."""
-        if not wait_for(lambda: name not in self.alive() and HEAD in self.alive(), timeout_s):
+
+        def is_gone() -> bool:
+            alive = self.alive()  # empty when the head is silent, which tells nothing
+            return HEAD in alive and name not in alive
+
+        if not wait_for(is_gone, timeout_s):
             raise XhashError(f"local node {name}", f"still believed alive after {timeout_s:g} s", f"See {self.folder}")
 
     def kill(self, name: str) -> None:

@@ -9,7 +9,7 @@ import os
 import random
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +22,7 @@ PORTS = range(20_000, 32_000)
 NODE_PORTS = ("node_manager", "object_manager", "agent", "agent_grpc", "runtime_env", "metrics")
 HEAD_PORTS = ("gcs", "dashboard", "client", "dashboard_metrics", "autoscaler_metrics")
 MOST_WORKERS, MOST_DELAY_MS = 16, 10_000
+LAST_PORT = 65_535
 LEAST_STORE_MB = 80  # Ray refuses less than 75
 ANSWER_S = 5.0
 LABEL = "xhash-node"
@@ -94,8 +95,11 @@ class Settings:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-def check_numbers(workers: int, cpus: int, object_store_mb: int, auth: str) -> None:
+def check_numbers(workers: int, cpus: int, object_store_mb: int, auth: str, ports: Sequence[int | None] = ()) -> None:
     """Raises BadInput for what cannot be meant."""
+    for port in ports:
+        if port is not None and not 0 < port <= LAST_PORT:
+            raise BadInput(f"local cluster on port {port}", f"not from 1 to {LAST_PORT}", "Name another port")
     if not 0 <= workers <= MOST_WORKERS:
         raise BadInput(f"local cluster of {workers} workers", f"not from 0 to {MOST_WORKERS}", "Ask for 3")
     if cpus < 1:

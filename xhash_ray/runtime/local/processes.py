@@ -14,6 +14,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from xhash_ray.errors import XhashError
+
 MARK = "XHASH_LOCAL_NODE"  # value: TOKEN/NAME, the cluster's random token and the node's name
 GRACE_S, GONE_S = 10.0, 20.0  # for an orderly end; for the kernel to clear away what was killed
 STATE, THREADS, STARTED = 0, 17, 19  # fields of /proc/PID/stat behind the command's name
@@ -67,13 +69,14 @@ def kill(token: str, name: str | None = None) -> None:
     """SIGKILL to all of a node (or of the cluster), and again to what was just being born, until nothing is left.
 
     Raises:
-        TimeoutError: when a process survives it, which only the kernel can cause.
+        XhashError: when a process survives it, which only the kernel can cause.
     """
     until_s = time.monotonic() + GONE_S
     seen: dict[int, int | None] = {}  # one that is ending has lost its environment, and with it the mark
     while left := {*marked(token, name), *living(seen)}:
         if time.monotonic() > until_s:
-            raise TimeoutError(f"processes {sorted(left)} do not end")
+            found = f"processes {sorted(left)} do not end"
+            raise XhashError(f"an end of local node {name or 'any'}", found, "See what the kernel holds them for")
         for pid in left:
             seen.setdefault(pid, started_at(pid))
             with contextlib.suppress(ProcessLookupError):

@@ -56,6 +56,9 @@ def read(folder: Path) -> State | None:
         return State(Settings(**found["settings"]), nodes, network)
     except FileNotFoundError:
         return None
+    except OSError as error:
+        do = "Name a folder of yours with --folder"
+        raise BadInput(f"local cluster in {folder}", f"no folder that can be read ({error.strerror})", do) from None
     except (ValueError, KeyError, TypeError) as error:
         raise BadInput(f"local cluster's state {path}", f"not readable ({error})", "Remove the file") from None
 
