@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from tests.deploy.conftest import JOBS, SIZES
+from tests.deploy.conftest import DEPLOY, JOBS, SIZES
 from tests.deploy.pods import containers, pods, quantity, ray_cluster
 
 FOLDERS = (*SIZES, *JOBS)
@@ -117,3 +119,27 @@ def test_gpus_are_asked_for_where_they_are_tolerated(one):
     assert [it["key"] for it in gpu["tolerations"]] == ["nvidia.com/gpu"]
     assert spot["nodeSelector"] == {"xhash/spot": "true"}
     assert spot["tolerations"]
+
+
+def test_the_cache_is_a_folder_of_the_pods_own(every_pod):
+    """An empty volume belongs to root, and what is cached must lie in a folder of the user's: below the mount."""
+    text = (DEPLOY / "docker" / "Dockerfile").read_text()
+    (cache,) = re.findall(r"XHASH_CACHE=(\S+)", text)
+    for pod in every_pod:
+        for container in containers(pod):
+            if container["image"].startswith("xhash-ray"):
+                assert not [each for each in container.get("env", []) if each["name"] == "XHASH_CACHE"], pod.name
+                mounted = [mount["mountPath"] for mount in container["volumeMounts"]]
+                assert cache not in mounted, pod.name
+                if container["name"] in ("ray-head", "ray-worker") or "exporter" in pod.name:
+                    assert any(cache.startswith(f"{path}/") for path in mounted), pod.name
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_accounts_that_pods_name_are_made_by_what_is_applied_first(folder, built):
+    first = "base/common"
+    assert f"kubectl apply -k deploy/kubernetes/{first}\n" in (DEPLOY / "README.md").read_text()
+    made = {each["metadata"]["name"] for each in built(first) if each["kind"] == "ServiceAccount"}
+    named = {pod.spec.get("serviceAccountName") for manifest in built(folder) for pod in pods(manifest)} - {None}
+    assert named
+    assert named <= made

@@ -13,8 +13,9 @@ PROGRAMS = (  # a line of a code block that begins with one of these is a comman
     *("xhash", ".venv/bin/xhash", "python", "ray", "serve", "make", "curl", "cluster/local.sh", "pytest", "git", "pip"),
     *("kubectl", "kustomize", "helm", "docker", "docker-compose", "prometheus", "promtool", "redis-server"),
     *("aws", "gcloud", "openssl", "npm", "tc", "ip", "apt-get", "sudo", "ssh", "export", "cp", "mkdir", "redis-cli"),
+    "eval",
 )
-INLINE = re.compile(r"`(xhash [^`]+)`")
+INLINE = re.compile(rf"`((?:{'|'.join(map(re.escape, PROGRAMS))}) [^`]+)`")
 ASSIGNMENT = re.compile(r"[A-Z][A-Z0-9_]*=\S*")
 REMARK = re.compile(r"\s+#\s.*$|\s{4,}[A-Za-z].*$")
 
@@ -81,7 +82,7 @@ def split(text: str) -> list[str]:
 
 
 def mentions(path: Path) -> list[Command]:
-    """`xhash ...` in running text and tables."""
+    """Commands in running text and tables."""
     lines = enumerate(path.read_text().splitlines(), 1)
     return [
         Command(f"{path.relative_to(ROOT)}:{number}", text, split(text.replace("\\|", "|")))

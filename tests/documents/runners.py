@@ -25,6 +25,7 @@ CLOUD = "needs an account with a cloud; the files are checked against Ray's sche
 KUBERNETES = "needs a Kubernetes cluster; the manifests are validated offline in tests/deploy"
 ENGINE = "needs a container engine; the files are linted and their steps checked in tests/deploy"
 
+INQUIRIES = "tests/runtime/test_inquiries.py"
 JOBS = "tests/runtime/test_commands.py::test_a_job_is_submitted_to_a_real_head"
 SERVE_CONFIG = "tests/runtime/test_serve_config.py"
 DEPLOYED = f"{SERVE_CONFIG}::test_a_config_file_is_deployed_and_answers_over_http_and_grpc"
@@ -34,7 +35,14 @@ JOINED = "tests/runtime/test_drill.py::test_on_a_cluster_that_was_joined_only_it
 
 RUNNERS = (
     Runner(r"^make demo", "tests/runtime/test_commands.py::test_the_demonstration_runs_on_a_ray_of_its_own"),
-    Runner(r"^make (setup|test|faults)", None, "what runs the tests cannot be run by one; make test begins with setup"),
+    Runner(
+        r"^make (setup|test|faults|lint)",
+        None,
+        "runs tests, or is what make test begins with",
+    ),
+    Runner(r"^make bench", None, "takes an hour; tests/benchmarks runs every benchmark scaled down"),
+    Runner(r"^python -m tests.features.measure", None, "measures on real data; tests/features checks what it calls"),
+    Runner(r"^promtool query", "tests/runtime/test_prometheus.py::test_promtool_queries_what_is_scraped"),
     Runner(r"^promtool check", "tests/dashboards/test_rules.py::test_promtool_accepts_configuration_and_rules"),
     Runner(
         r"^promtool test",
@@ -69,9 +77,23 @@ RUNNERS = (
         "tests/runtime/test_prometheus.py::test_prometheus_finds_the_cluster_through_rays_service_discovery",
     ),
     Runner(r"^xhash serve   --index", DEPLOYED),
+    Runner(
+        r"^ray job submit .*jobs/(extract|encode|build_index)",
+        "tests/runtime/test_jobs_on_a_cluster.py::test_every_job_is_killed_in_the_middle_and_given_again",
+    ),
     Runner(r"^ray job submit", JOBS),
+    Runner(r"^ray job (list|logs)", f"{INQUIRIES}::test_jobs_are_listed_with_what_they_said"),
+    Runner(r"^ray (status|list nodes)", f"{INQUIRIES}::test_the_cluster_says_how_it_is"),
+    Runner(r"^ray (list actors|logs)", f"{INQUIRIES}::test_what_has_died_is_listed_and_its_log_is_there"),
+    Runner(r"^serve status", f"{INQUIRIES}::test_serve_says_how_it_is"),
     Runner(r"^XHASH_INDEX=\S+ serve build", SERVE_CONFIG + "::test_serve_build_writes_a_config_file"),
-    Runner(r"^serve (run|deploy)", DEPLOYED),
+    Runner(r"^serve deploy", DEPLOYED),
+    Runner(
+        r"^serve run",
+        None,
+        f"holds the terminal; `serve deploy` runs the same builder with the same arguments: {DEPLOYED}",
+    ),
+    Runner(r"^export AWS_", None, "sets a variable; tests/runtime has it for its S3 server"),
     Runner(r"cluster/local.sh", "tests/runtime/test_local_cluster.py::test_the_script_of_the_documents"),
     Runner(r"^python cluster/render.py", "tests/cluster/test_cluster_files.py::test_render_prints_the_file"),
     Runner(r"^ray (up|down|dashboard|attach|get-auth-token)", None, CLOUD),

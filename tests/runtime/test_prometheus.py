@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import subprocess
 import threading
 import time
 
@@ -189,6 +190,14 @@ def test_it_reads_the_figures_that_we_report(watched, run):
     assert METRICS["xhash_stage_pairs"].labels == ("stage",)
     (stage,) = watched.prometheus.value('xhash_stage_rejected_pairs{stage="extract", job="node"}')
     assert stage[1] == 1
+
+
+def test_promtool_queries_what_is_scraped(watched, program):
+    """As runbooks do."""
+    words = [program("promtool"), "query", "instant", watched.prometheus.url, "max(xhash_index_pairs)"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "260" in done.stdout
 
 
 def test_ray_is_told_of_the_one_rejected_pair_too(watched, rejected_before):
