@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Of the tests: one takes what needs Ray, which mostly waits, the others share the rest.
+PROCESSES ?= 3
 
 .PHONY: help setup demo test faults lint bench proto clean
 
@@ -27,8 +29,7 @@ demo: setup
 	$(BIN)/xhash demo $(ARGS)
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/runtime $(ARGS)
-	$(BIN)/python -m pytest tests/runtime --durations=15 $(ARGS)
+	$(BIN)/python -m pytest -n $(PROCESSES) --durations=20 $(ARGS)
 	@echo "not among these: what is killed for minutes, see make faults"
 
 faults: setup

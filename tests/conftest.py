@@ -9,10 +9,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
+from xdist.scheduler import LoadScopeScheduling
 
 # Shapes and types in signatures are checked while tests run, and cost nothing otherwise.
 install_import_hook(
@@ -28,6 +30,25 @@ settings.load_profile("patient")
 
 MISSING_PROGRAM = "missing program: "
 REPOSITORY = Path(__file__).parents[1]
+WITH_RAY = "tests/runtime/"
+
+
+class Shares(LoadScopeScheduling):
+    """Of several processes each takes whole files, and one of them all files that need Ray's one head."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return WITH_RAY if nodeid.startswith(WITH_RAY) else nodeid.partition("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Shares:
+    """Who takes which tests."""
+    config.option.loadscopereorder = False
+    return Shares(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs Ray begins: it takes longest."""
+    items.sort(key=lambda item: not item.nodeid.startswith(WITH_RAY))
 
 
 @pytest.fixture

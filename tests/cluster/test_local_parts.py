@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -260,10 +261,28 @@ def test_an_end_is_orderly_first(spawned, tmp_path):
     stubborn = spawned("worker-1", "trap '' TERM; while :; do sleep 0.1; done")
     wait_until(lambda: len(local_processes.marked(TOKEN)) >= 2)
     time.sleep(0.5)  # until both shells have set their traps
-    local_processes.end(TOKEN, [leader.pid, stubborn.pid], grace_s=1.0)
+    leaders = {each.pid: local_processes.started_at(each.pid) for each in (leader, stubborn)}
+    local_processes.end(TOKEN, leaders, grace_s=1.0)
     assert (tmp_path / "said").read_text() == "bye\n"
     assert local_processes.marked(TOKEN) == []
     assert (leader.wait(), stubborn.wait()) != (None, None)
+
+
+def test_what_lost_its_mark_is_found_by_its_session(spawned):
+    """As Ray's agents lose theirs, whose titles are written over their environments."""
+    titled = "exec env -i bash -c 'exec -a ray::DashboardAgent sleep 600'"
+    leader = spawned("head", f"({titled}) & ({titled.replace('ray::', 'other::')}) & wait")
+    began = local_processes.started_at(leader.pid)
+    wait_until(lambda: len(local_processes.titled({leader.pid: began})) == 1)
+    assert local_processes.titled({leader.pid: began + 1}) == [], "a number that another process has by now"
+    (agent,) = local_processes.titled({leader.pid: began})
+    assert agent not in local_processes.marked(TOKEN)
+    leader.kill()
+    leader.wait()
+    assert local_processes.titled({leader.pid: began}) == [agent], "the session outlives its leader"
+    local_processes.kill(TOKEN, leaders={leader.pid: began})
+    assert local_processes.started_at(agent) is None
+    os.killpg(leader.pid, signal.SIGKILL)  # the other
 
 
 def test_the_beginning_of_a_process_is_its_own():

@@ -133,13 +133,14 @@ def test_the_head_comes_back_with_its_state(cluster):
 
 
 def test_nothing_is_left_behind(cluster, home, memory_before):
-    token, ports = cluster.settings.token, [port for node in cluster.nodes.values() for port in node.ports.values()]
+    token = cluster.settings.token
+    ports = {f"{node.name}: {what}": port for node in cluster.nodes.values() for what, port in node.ports.items()}
     LocalCluster.attach(str(home)).stop()
     assert local_processes.marked(token) == []
     assert not Path(cluster.temp_dir).exists()
     assert not (home / STATE_FILE).exists()
     assert unused_memory() - memory_before == set()
-    assert all(local_plan.is_free(port) for port in ports)
+    assert {what: port for what, port in ports.items() if not local_plan.is_free(port)} == {}
 
 
 # Minutes

@@ -192,7 +192,7 @@ class LocalCluster(Nodes):
         """Ends every process of the cluster and removes what it made: namespaces, Ray's folder, the state file."""
         for name in self.nodes if self.network else ():
             local_processes.kill(self.settings.token, f"wire-{name}")
-        local_processes.end(self.settings.token, [node.pid for node in self.nodes.values() if node.pid])
+        local_processes.end(self.settings.token, self.leaders())
         for process in (*self.processes.values(), *self.wires.values()):
             process.wait()
         self.processes.clear()

@@ -107,6 +107,11 @@ class Nodes:
         node = self.node(name)
         return node.pid != 0 and local_processes.started_at(node.pid) == node.started
 
+    def leaders(self, *names: str) -> dict[int, int]:
+        """Processes that lead some nodes' sessions, of all nodes without names: number, when it began."""
+        chosen = [self.nodes[name] for name in names or self.nodes]
+        return {node.pid: node.started for node in chosen if node.pid}
+
     def alive(self) -> dict[str, str]:
         """Ray's identity of every node that the head believes alive, by name; empty when the head is silent."""
         return local_state.nodes_alive(self.dashboard, self.settings.auth)
@@ -150,7 +155,7 @@ class Nodes:
     def kill(self, name: str) -> None:
         """Takes a node's power away: SIGKILL to all of its processes. The head notices some 3 s later."""
         self.node(name)
-        local_processes.kill(self.settings.token, name)
+        local_processes.kill(self.settings.token, name, self.leaders(name))
         if name in self.processes:
             self.processes.pop(name).wait()
 
