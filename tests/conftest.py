@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
-from xdist.scheduler import LoadScopeScheduling
 
 # Shapes and types in signatures are checked while tests run, and cost nothing otherwise.
 install_import_hook(
@@ -33,15 +32,15 @@ REPOSITORY = Path(__file__).parents[1]
 WITH_RAY = "tests/runtime/"
 
 
-class Shares(LoadScopeScheduling):
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Of several processes each takes whole files, and one of them all files that need Ray's one head."""
+    from xdist.scheduler import LoadScopeScheduling
 
-    def _split_scope(self, nodeid: str) -> str:
-        return WITH_RAY if nodeid.startswith(WITH_RAY) else nodeid.partition("::")[0]
+    class Shares(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return WITH_RAY if nodeid.startswith(WITH_RAY) else nodeid.partition("::")[0]
 
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Shares:
-    """Who takes which tests."""
     config.option.loadscopereorder = False
     return Shares(config, log)
 

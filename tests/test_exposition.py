@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.runtime.conftest import free_port
+from tests.ports import free_port
 from tests.waiting import wait_until
 from xhash_ray import cli, exposition, telemetry
 from xhash_ray.cli import main

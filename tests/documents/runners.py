@@ -40,7 +40,7 @@ RUNNERS = (
         None,
         "runs tests, or is what make test begins with",
     ),
-    Runner(r"^make bench", None, "takes an hour; tests/benchmarks runs every benchmark scaled down"),
+    Runner(r"^make bench", None, "takes an hour; tests/benchmarks and tests/runtime run what it times, scaled down"),
     Runner(r"^python -m tests.features.measure", None, "measures on real data; tests/features checks what it calls"),
     Runner(r"^promtool query", "tests/runtime/test_prometheus.py::test_promtool_queries_what_is_scraped"),
     Runner(r"^promtool check", "tests/dashboards/test_rules.py::test_promtool_accepts_configuration_and_rules"),
@@ -59,6 +59,7 @@ RUNNERS = (
     ),
     Runner(r"xhash --version", "tests/documents/test_commands.py::test_the_version_is_said"),
     Runner(r"^xhash bench methods", "tests/benchmarks/test_methods.py::test_a_second_run_does_only_what_is_missing"),
+    Runner(r"^xhash bench hashing", "tests/benchmarks/test_hashing.py::test_every_method_is_timed"),
     Runner(
         r"^xhash bench (machine|plan)",
         "tests/runtime/test_plan_benchmark.py::test_a_machine_is_measured_and_a_plan_compared_with_it",

@@ -194,6 +194,8 @@ def test_similarities_are_their_formula():
         ({"alpha": 1.5}, "alpha"),
         ({"beta": 2.0}, "beta"),
         ({"sample": 2}, "sample"),
+        ({"landmarks": -1}, "landmarks"),
+        ({"dimensions": 0}, "dimensions"),
         ({"graph_pairs": 0}, "graph_pairs"),
     ],
 )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+from tests.ports import free_port
 
 RAY_BIN = Path(sys.executable).parent / "ray"
 LOGICAL_CPUS = 12  # more than there are: actors and reads share two cores
@@ -29,13 +30,6 @@ class Head(NamedTuple):
 
     address: str
     dashboard: str
-
-
-def free_port() -> int:
-    """A port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_for(url: str, alive: Callable[[], bool]) -> None:
@@ -129,6 +123,17 @@ def ray_cluster(head: Head) -> Iterator[None]:
     connect()
     yield
     ray.shutdown()
+
+
+@pytest.fixture
+def own_serve(ray_cluster: None) -> Iterator[None]:
+    """Serve on a port that nobody else wants."""
+    from ray import serve
+
+    serve.shutdown()
+    serve.start(http_options={"port": free_port()})
+    yield
+    serve.shutdown()
 
 
 class Artefacts(NamedTuple):

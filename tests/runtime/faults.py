@@ -22,7 +22,7 @@ import torch
 from ray import serve
 from ray.cluster_utils import Cluster
 
-from tests.runtime.conftest import free_port
+from tests.ports import free_port
 from xhash_ray import methods
 from xhash_ray.client import Answer, Client, Retry
 from xhash_ray.core.hamming import search_reference

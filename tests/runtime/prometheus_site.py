@@ -16,7 +16,8 @@ import ray
 import yaml
 
 from tests.dashboards.reading import CONFIG, RULES
-from tests.runtime.conftest import end, free_port, wait_for
+from tests.ports import free_port
+from tests.runtime.conftest import end, wait_for
 from xhash_ray.dashboards.prometheus import Prometheus
 
 EXPORTER, PUSHGATEWAY, NODE, ITSELF = 9109, 9091, 9100, 9090

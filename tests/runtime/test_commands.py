@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from tests.conftest import REPOSITORY
-from tests.runtime.conftest import RAY_BIN, free_port
+from tests.ports import free_port
+from tests.runtime.conftest import RAY_BIN
 
 XHASH = Path(sys.executable).parent / "xhash"
 TIMEOUT_S = 900

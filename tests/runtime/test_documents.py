@@ -16,7 +16,7 @@ import pytest
 
 from tests.documents.reading import ROOT, Command, commands
 from tests.documents.runners import DOCUMENTED, runner_of
-from tests.runtime.conftest import free_port
+from tests.ports import free_port
 from xhash_ray.cli import main, parser, values_of
 from xhash_ray.client import Client
 from xhash_ray.config import build

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import ray
 from click.testing import CliRunner
-from ray import serve
 from ray.job_submission import JobSubmissionClient
 
 from tests.runtime.conftest import Head
@@ -65,7 +64,6 @@ def test_jobs_are_listed_with_what_they_said(head, job):
     assert "no such bucket" in asked(head, "ray", "job", "logs", job)
 
 
-def test_serve_says_how_it_is(head, ray_cluster):
-    serve.start()
+def test_serve_says_how_it_is(head, own_serve):
     # Serve reads RAY_DASHBOARD_ADDRESS, but as it is imported
     assert "applications" in asked(head, "serve", "status", "--address", head.dashboard)

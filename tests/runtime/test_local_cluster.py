@@ -15,7 +15,8 @@ import pytest
 
 from tests.cluster.test_local_network import skip_without_namespaces
 from tests.conftest import REPOSITORY
-from tests.runtime.conftest import end, free_port
+from tests.ports import free_port
+from tests.runtime.conftest import end
 from tests.waiting import wait_until
 from xhash_ray.errors import BadInput
 from xhash_ray.runtime.local import cli as local_cli

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
-from ray import serve
 
-from tests.runtime.conftest import free_port
 from xhash_ray.errors import BadInput
 from xhash_ray.options import Plan
 from xhash_ray.options.bench import BenchMachine, BenchPlan
@@ -17,15 +14,6 @@ from xhash_ray.runtime.machine_benchmark import bench_machine
 from xhash_ray.runtime.plan_benchmark import bench_plan
 from xhash_ray.sizing.machine import read_machine
 from xhash_ray.sizing.plan import plan
-
-
-@pytest.fixture
-def own_serve(ray_cluster: None) -> Iterator[None]:
-    """Serve on a port that nobody else wants."""
-    serve.shutdown()
-    serve.start(http_options={"port": free_port()})
-    yield
-    serve.shutdown()
 
 
 @pytest.mark.slow

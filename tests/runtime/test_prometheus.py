@@ -14,7 +14,7 @@ import pytest
 from ray import serve
 
 from tests.dashboards.reading import DECLARED
-from tests.runtime.conftest import free_port
+from tests.ports import free_port
 from tests.runtime.prometheus_site import EXPORTER, PUSHGATEWAY, exporter, site
 from xhash_ray import cli, options
 from xhash_ray.client import Client
@@ -197,7 +197,7 @@ def test_promtool_queries_what_is_scraped(watched, program):
     words = [program("promtool"), "query", "instant", watched.prometheus.url, "max(xhash_index_pairs)"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
-    assert "260" in done.stdout
+    assert "=> 260 @" in done.stdout
 
 
 def test_ray_is_told_of_the_one_rejected_pair_too(watched, rejected_before):

@@ -27,7 +27,7 @@ import ray
 from ray import serve
 from ray.util.state import list_actors
 
-from tests.runtime.conftest import free_port
+from tests.ports import free_port
 from tests.runtime.prometheus_site import EXPORTER, Site, exporter, faster_rules, running, site
 from xhash_ray import cli, options
 from xhash_ray.client import AsyncClient, Client, Retry

@@ -12,7 +12,8 @@ import pytest
 import yaml
 from ray.serve.schema import ServeDeploySchema
 
-from tests.runtime.conftest import RAY_BIN, free_port
+from tests.ports import free_port
+from tests.runtime.conftest import RAY_BIN
 from xhash_ray.client import Client
 from xhash_ray.errors import BadInput, BadOption
 from xhash_ray.runtime import serving

@@ -14,7 +14,7 @@ import torch
 from prometheus_client.parser import text_string_to_metric_families
 from ray import serve
 
-from tests.runtime.conftest import free_port
+from tests.ports import free_port
 from xhash_ray import options
 from xhash_ray.asking import ask
 from xhash_ray.client import Client, Retry

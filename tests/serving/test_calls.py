@@ -2,7 +2,6 @@
 
 import asyncio
 import pickle
-import socket
 import ssl
 import subprocess
 from importlib.resources import files
@@ -12,6 +11,7 @@ import httpx2
 import numpy as np
 import pytest
 
+from tests.ports import free_port
 from tests.serving.test_http import READ, ask, served  # noqa: F401 (fixtures)
 from xhash_ray.errors import BadInput
 from xhash_ray.serving import http, messages
@@ -20,12 +20,6 @@ from xhash_ray.serving.listening import Ports, address, check_ports, listen, tcp
 from xhash_ray.serving.messages import SERVICE, description, message, to_index
 
 KEYED = (("authorization", f"Bearer {READ}"),)
-
-
-def free_port() -> int:
-    """A port nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def called(method: str, request, metadata=KEYED, credentials=None, tls=(None, None), timeout_s: float | None = 120.0):

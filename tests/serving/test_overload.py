@@ -9,7 +9,7 @@ import json
 
 import httpx2
 
-from tests.serving.test_calls import free_port
+from tests.ports import free_port
 from tests.serving.test_http import Encoder
 from xhash_ray.benchmarks.load import Connection, request_bytes
 from xhash_ray.serving import http

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.faulty_store import FaultyStore
-from tests.runtime.conftest import end, free_port, wait_for
+from tests.ports import free_port
+from tests.runtime.conftest import end, wait_for
 
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "test",

@@ -16,7 +16,7 @@ import fsspec.asyn
 import pytest
 import s3fs
 
-from tests.runtime.conftest import free_port
+from tests.ports import free_port
 from tests.storage import primitives
 from tests.storage.conftest import CREDENTIALS
 from tests.storage.primitives import ALL, CONTENT, WRITES

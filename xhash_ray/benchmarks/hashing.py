@@ -21,7 +21,7 @@ from xhash_ray.options.bench import BenchHashing
 from xhash_ray.progress import Progress
 
 BASE = "jdsh"
-FITTED = 4096  # pairs that functions are prepared on: more than the centres of a kernel
+FITTED = 4096  # pairs that functions are prepared on: as many as a kernel's centres at most
 CLASSES, SEED = 10, 1
 
 

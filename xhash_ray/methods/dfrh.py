@@ -20,7 +20,8 @@ Symbols      x, y          prepared rows: what has no negative values is square-
              h             outputs of one modality;  code = sign(h)
 Formulas     S    = (1 - beta) [(1 - w) zz' + w (xx' + yy') / 2] + beta (x + y)(x + y)' / 4                        (1)
              F_j  = (1 - alpha nu_j)^-q (D^-1/2 v)_j  of the graph's nodes; of any pair, a node or not, the mean of
-                    its k nearest nodes' F_j, weighted by S and divided by nu_j                                  (2)
+                    its k nearest nodes' F_j, weighted by S (0 where it is negative) and divided by nu_j, or by
+                    .05 where that is more                                                                       (2)
              f(u) = kappa(u, U) C,   kappa(u, v) = exp(-|u - v|^2 / s),   s the median of |u - v|^2              (3)
              C    = argmin |kappa(X, U) C - F|^2 + lambda tr C' kappa(U, U) C                                    (4)
              h    = R' [sqrt(1 - beta) f(u); sqrt(beta) P'u],   P the principal directions of a shared space     (5)
@@ -29,7 +30,7 @@ Formulas     S    = (1 - beta) [(1 - w) zz' + w (xx' + yy') / 2] + beta (x + y)(
                     B = sign(V R) and R = ST' of V'B = S D T' in turns, from a random start
              C    : the regression (4) once more, onto what sign(h_I(x) + h_T(y)) leaves to P; the signs times level,
                     the mean of |V R|                                                                        (7)
-Loss         none; a pass over all pairs sums what (4) needs, another what (7) needs
+Loss         none; a pass over all pairs (streamed: over all whole batches) sums what (4) needs, another what (7) needs
 
 What each part buys and where it loses: jobs/RESULTS.md, "A method of our own".
 
@@ -85,10 +86,10 @@ class Settings:
     beta: float = option("how far the two spaces are one, 0 to 1; -1: as held-out pairs say", -1.0, source="ours")
     rounds: int = option("alternations of ITQ", 50, source="Gong et al., TPAMI 2013, section 3.2")
     epochs: int = option("passes: one onto F, further ones onto bits", 2, source="ours, RESULTS")
-    batch_size: int = option("pairs summed at once; the result is the same", 4096, source="none")
+    batch_size: int = option("pairs summed at once; in memory the result is the same", 4096, source="none")
 
     def __post_init__(self) -> None:
-        """Refuses numbers that would fail after minutes.
+        """Refuses numbers that cannot be.
 
         Raises:
             BadOption: for the first of them.
@@ -96,6 +97,8 @@ class Settings:
         for name, fits, do in (
             ("alpha", 0 <= self.alpha < 1, "Give a number from 0 to below 1"),
             ("beta", self.beta == -1 or 0 <= self.beta <= 1, "Give a number within 0 and 1, or -1"),
+            ("landmarks", self.landmarks >= 0, "Give 0 or more"),
+            ("dimensions", self.dimensions >= 1, "Give 1 or more"),
             ("sample", self.sample >= LEAST, f"Give {LEAST} or more"),
             ("graph_pairs", self.graph_pairs >= LEAST, f"Give {LEAST} or more"),
         ):
@@ -119,8 +122,8 @@ class Settings:
 
 
 def landmarks_for(shape: Shape) -> int:
-    """Centres of each function such that a pair's encoding takes twice JDSH's products, or twice those that JDSH takes
-    at 512/512 and 64 bits, where that is more."""
+    """Centres of each function such that a pair's encoding takes at most twice JDSH's products, or twice those that
+    JDSH takes at 512/512 and 64 bits, where that is more."""
     d, may_be_shared = shape.image_length + shape.text_length, shape.image_length == shape.text_length
     products = 2 * max(jdsh_products(shape), jdsh_products(Shape(64, 512, 512)))
     left = products - (d * shape.bits if may_be_shared else 0)  # P of eq. (5)
