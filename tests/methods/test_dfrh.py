@@ -101,11 +101,11 @@ def test_the_second_pass_regresses_onto_common_bits():
 
 def test_landmarks_are_as_many_as_encoding_may_cost():
     for shape in (Shape(64, 512, 512), Shape(1024, 512, 512), Shape(64, 100_000, 100_000), Shape(512, 2048, 2048)):
-        assert dfrh.landmarks_for(shape) == 1024
+        assert 900 < dfrh.landmarks_for(shape) < 1000
     assert dfrh.landmarks_for(Shape(64, 128, 10)) == dfrh.MOST_LANDMARKS
     shape = Shape(64, 512, 698)
     products = dfrh.landmarks_for(shape) * (512 + 698 + 2 * 64)
-    assert 1.9 < products / dfrh.jdsh_products(shape) <= 2
+    assert 0.99 * dfrh.COST < products / dfrh.jdsh_products(shape) <= dfrh.COST
     assert len(prepared(pairs_of(), landmarks=50).image.U) == 50
     assert len(prepared(pairs_of()).image.U) == PAIRS
 

@@ -64,7 +64,8 @@ SHARES = ("0.2", "0.33", "0.6")
 LEAST = 3  # pairs a graph is made of
 LEAST_NEIGHBOURS = 10
 LEAST_BETA = 0.05  # below, the spaces are two
-HIDDEN = 1024  # units of JDSH, of whose products a pair's encoding takes twice as many at most
+HIDDEN = 1024  # units of JDSH, whose encoding of a pair may take half of ours
+COST = 1.85  # our products for one of JDSH's: with exponentials and the preparation of rows that is twice its time
 MOST_LANDMARKS = 4096  # the normal equations grow with their square
 
 
@@ -122,10 +123,10 @@ class Settings:
 
 
 def landmarks_for(shape: Shape) -> int:
-    """Centres of each function such that a pair's encoding takes at most twice JDSH's products, or twice those that
+    """Centres of each function such that a pair's encoding takes at most COST times JDSH's products, or those that
     JDSH takes at 512/512 and 64 bits, where that is more."""
     d, may_be_shared = shape.image_length + shape.text_length, shape.image_length == shape.text_length
-    products = 2 * max(jdsh_products(shape), jdsh_products(Shape(64, 512, 512)))
+    products = int(COST * max(jdsh_products(shape), jdsh_products(Shape(64, 512, 512))))
     left = products - (d * shape.bits if may_be_shared else 0)  # P of eq. (5)
     return min(MOST_LANDMARKS, left // (d + 2 * shape.bits))
 
