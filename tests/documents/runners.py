@@ -25,6 +25,7 @@ CLOUD = "needs an account with a cloud; the files are checked against Ray's sche
 KUBERNETES = "needs a Kubernetes cluster; the manifests are validated offline in tests/deploy"
 ENGINE = "needs a container engine; the files are linted and their steps checked in tests/deploy"
 
+TERMINALS = "tests/runtime/test_terminals.py"
 INQUIRIES = "tests/runtime/test_inquiries.py"
 JOBS = "tests/runtime/test_commands.py::test_a_job_is_submitted_to_a_real_head"
 SERVE_CONFIG = "tests/runtime/test_serve_config.py"
@@ -77,7 +78,7 @@ RUNNERS = (
         r"^prometheus ",
         "tests/runtime/test_prometheus.py::test_prometheus_finds_the_cluster_through_rays_service_discovery",
     ),
-    Runner(r"^xhash serve   --index", DEPLOYED),
+    Runner(r"^xhash serve   --index", f"{TERMINALS}::test_xhash_serve_ends_with_ctrl_c"),
     Runner(
         r"^ray job submit .*jobs/(extract|encode|build_index)",
         "tests/runtime/test_jobs_on_a_cluster.py::test_every_job_is_killed_in_the_middle_and_given_again",
@@ -89,11 +90,7 @@ RUNNERS = (
     Runner(r"^serve status", f"{INQUIRIES}::test_serve_says_how_it_is"),
     Runner(r"^XHASH_INDEX=\S+ serve build", SERVE_CONFIG + "::test_serve_build_writes_a_config_file"),
     Runner(r"^serve deploy", DEPLOYED),
-    Runner(
-        r"^serve run",
-        None,
-        f"holds the terminal; `serve deploy` runs the same builder with the same arguments: {DEPLOYED}",
-    ),
+    Runner(r"^serve run", f"{TERMINALS}::test_serve_run_takes_our_builder_with_arguments"),
     Runner(r"^export AWS_", None, "sets a variable; tests/runtime has it for its S3 server"),
     Runner(r"cluster/local.sh", "tests/runtime/test_local_cluster.py::test_the_script_of_the_documents"),
     Runner(r"^python cluster/render.py", "tests/cluster/test_cluster_files.py::test_render_prints_the_file"),

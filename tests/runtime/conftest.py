@@ -126,13 +126,14 @@ def ray_cluster(head: Head) -> Iterator[None]:
 
 
 @pytest.fixture
-def own_serve(ray_cluster: None) -> Iterator[None]:
+def own_serve(ray_cluster: None) -> Iterator[int]:
     """Serve on a port that nobody else wants."""
     from ray import serve
 
+    port = free_port()
     serve.shutdown()
-    serve.start(http_options={"port": free_port()})
-    yield
+    serve.start(http_options={"port": port})
+    yield port
     serve.shutdown()
 
 

@@ -101,6 +101,9 @@ def watched(run, tmp_path_factory, rejected_before):
                 with Client(url, key=ADMIN) as client:
                     client.activate()
                 running.until('up{job="ray"} == 1', bool, DEMANDED_S)
+                running.until(
+                    '{__name__=~"xhash_.*", job="ray"}', bool, DEMANDED_S
+                )  # the agent's page: others are sooner
                 rejected_before.update(rejected_by_ray(running))
                 work(running, run, rows, folder)
                 yield running
