@@ -103,6 +103,7 @@ def test_landmarks_are_as_many_as_encoding_may_cost():
     for shape in (Shape(64, 512, 512), Shape(1024, 512, 512), Shape(64, 100_000, 100_000), Shape(512, 2048, 2048)):
         assert 900 < dfrh.landmarks_for(shape) < 1000
     assert dfrh.landmarks_for(Shape(64, 128, 10)) == dfrh.MOST_LANDMARKS
+    assert methods.load("jdsh").settings_type().hidden == dfrh.HIDDEN
     shape = Shape(64, 512, 698)
     products = dfrh.landmarks_for(shape) * (512 + 698 + 2 * 64)
     assert 0.99 * dfrh.COST < products / dfrh.jdsh_products(shape) <= dfrh.COST

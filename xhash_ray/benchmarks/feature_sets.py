@@ -25,8 +25,6 @@ from xhash_ray.storage.where import parse_where
 
 QUERY_NAMES, TRAIN_NAMES, REST_NAMES = ("query", "test"), ("train",), ("database",)
 HELD_OUT = "id%10=0"
-
-
 DATABASES = ("published", "unseen")
 
 

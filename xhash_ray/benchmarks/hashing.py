@@ -33,17 +33,18 @@ def bench_hashing(options: BenchHashing) -> dict[str, Any]:
         rounds), and how many times JDSH's that is.
 
     Raises:
-        BadInput: for an unknown method, or numbers below 1.
+        BadInput: for numbers below 1.
+        BadOption: for an unknown method.
     """
     lengths = {"image": options.image_length, "text": options.text_length}
     if min(options.pairs, options.batch_size, options.rounds, options.threads, *lengths.values()) < 1:
         raise BadInput("bench hashing", "less than one pair, number, round or thread", "Give at least one of each")
     torch.set_num_threads(options.threads)
-    names = methods.available() if tuple(options.methods) == ("all",) else list(options.methods)
     progress = Progress("bench hashing")
     generator = torch.Generator().manual_seed(SEED)
     features = {each: torch.randn(max(options.pairs, FITTED), d, generator=generator) for each, d in lengths.items()}
-    made = {name: prepared(name, options.bits, features) for name in dict.fromkeys([BASE, *names])}
+    names = dict.fromkeys([BASE, *methods.named(options.methods)])
+    made = {name: prepared(name, options.bits, features) for name in names}
     progress.say(f"{len(made)} methods prepared")
     asked = {name: rows[: options.pairs].split(options.batch_size) for name, rows in features.items()}
     seconds: dict[str, list[float]] = {name: [] for name in made}

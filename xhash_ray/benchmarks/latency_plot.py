@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from xhash_ray.benchmarks.load import Load
-from xhash_ray.evaluation.plots import COLOURS, FAINT, PANEL_INCHES, STYLE
+from xhash_ray.evaluation.plots import COLOURS, FAINT, STYLE, add_legend, encoded, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,22 +43,13 @@ def draw_latencies(loads: Mapping[str, Mapping[str, Load]]) -> bytes:
     import matplotlib  # a second that only those pay who want pictures
 
     with matplotlib.rc_context(STYLE):
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-
         names = list(next(iter(loads.values())))
-        width, height = PANEL_INCHES
-        figure = Figure(figsize=(width * len(names), height), layout="constrained")
-        FigureCanvasAgg(figure)
-        panels: Sequence[Any] = figure.subplots(1, len(names), squeeze=False)[0]
+        figure, (panels,) = new_figure(len(names))
         for panel, name in zip(panels, names, strict=True):
             draw_panel(panel, name, {server: mine[name] for server, mine in loads.items()})
         panels[0].set_ylabel("share of requests")
-        lines, labels = panels[0].get_legend_handles_labels()
-        figure.legend(lines, labels, loc="outside lower center", ncols=len(labels), frameon=False)
-        content = io.BytesIO()
-        figure.savefig(content, format="png", dpi=160)
-        return content.getvalue()
+        add_legend(figure, len(loads))
+        return encoded(figure)
 
 
 def draw_panel(panel: Axes, name: str, loads: Mapping[str, Load]) -> None:

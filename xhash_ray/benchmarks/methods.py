@@ -100,7 +100,7 @@ def bench_methods(options: BenchMethods) -> dict[str, Any]:
 
 def plan_tasks(options: BenchMethods, sets: FeatureSets) -> list[Task]:
     """Every training, one seed after the other, so that a table of one seed is there early."""
-    names = methods.available() if tuple(options.methods) == ("all",) else list(options.methods)
+    names = methods.named(options.methods)
     for name in options.databases:
         if name not in DATABASES:
             raise BadOption("--databases", f"'{name}'", nearest(name, DATABASES))

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from xhash_ray.evaluation.plots import COLOURS, FAINT, PANEL_INCHES, STYLE
+from xhash_ray.evaluation.plots import COLOURS, DASHES, FAINT, STYLE, add_legend, encoded, new_figure
 from xhash_ray.evaluation.retrieval import DIRECTIONS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-DASHES = ("-", "--", ":", "-.")  # a further kind for every round of the colours
 LEGEND_COLUMNS = 5
 
 
@@ -31,26 +29,14 @@ def draw_zoo(result: Mapping[str, Any]) -> bytes:
     columns = list(dict.fromkeys(row["database"] for row in rows))
     names = list(dict.fromkeys(row["method"] for row in rows))
     with matplotlib.rc_context(STYLE):
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-
-        width, height = PANEL_INCHES
-        figure = Figure(figsize=(width * len(DIRECTIONS), height * len(columns)), layout="constrained")
-        FigureCanvasAgg(figure)
-        panels = figure.subplots(len(columns), len(DIRECTIONS), squeeze=False)
+        figure, panels = new_figure(len(DIRECTIONS), len(columns))
         for line, column in zip(panels, columns, strict=True):
             for panel, (way, _, _) in zip(line, DIRECTIONS, strict=True):
                 draw_panel(panel, [row for row in rows if row["database"] == column], way, names)
                 draw_level(panel, result["cosine"].get(column, {}).get(way))
                 panel.set_title(f"{way.replace('_', ' ')}, database {column}")
-        shown = dict[str, Any]()  # a method may have refused a column, and lengths may differ in one
-        for panel in panels.flat:
-            shown |= dict(zip(*reversed(panel.get_legend_handles_labels()), strict=True))
-        ncols = min(LEGEND_COLUMNS, len(shown))
-        figure.legend([*shown.values()], [*shown], loc="outside lower center", ncols=ncols, frameon=False)
-        content = io.BytesIO()
-        figure.savefig(content, format="png", dpi=160)
-        return content.getvalue()
+        add_legend(figure, LEGEND_COLUMNS)  # a method may have refused a column, and lengths may differ in one
+        return encoded(figure)
 
 
 def draw_panel(panel: Axes, rows: Sequence[Mapping[str, Any]], way: str, names: Sequence[str]) -> None:

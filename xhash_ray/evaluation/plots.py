@@ -45,30 +45,50 @@ def draw_curves(results: Mapping[str, Mapping[str, Any]]) -> dict[str, bytes]:
     """
     import matplotlib  # a second that only those pay who want pictures
 
-    pictures = {}
+    pictures = dict[str, bytes]()
     with matplotlib.rc_context(STYLE):
         for name, columns in CURVES.items():
             figure = draw(results, *columns)
-            for kind, options in (("png", {"dpi": 160}), ("svg", {"metadata": {"Date": None}})):
-                content = io.BytesIO()
-                figure.savefig(content, format=kind, **options)
-                pictures[f"{name}.{kind}"] = content.getvalue()
+            pictures |= {f"{name}.png": encoded(figure), f"{name}.svg": encoded(figure, "svg")}
     return pictures
+
+
+def new_figure(columns: int, rows: int = 1, more_inches: float = 0.0, **options: Any) -> tuple[Figure, Any]:
+    """An empty figure and its panels [rows, columns], higher by some inches for what stands beneath."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    width, height = PANEL_INCHES
+    figure = Figure(figsize=(width * columns, height * rows + more_inches), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def add_legend(figure: Figure, columns: int) -> None:
+    """What the lines of any panel are called, once each, beneath the figure."""
+    shown = dict[str, Any]()
+    for panel in figure.axes:
+        for line, label in zip(*panel.get_legend_handles_labels(), strict=True):
+            shown.setdefault(label, line)
+    ncols = min(columns, len(shown))
+    figure.legend([*shown.values()], [*shown], loc="outside lower center", ncols=ncols, frameon=False)
+
+
+def encoded(figure: Figure, kind: str = "png") -> bytes:
+    """A figure as PNG or SVG; the same figure gives the same bytes."""
+    content = io.BytesIO()
+    options: dict[str, Any] = {"dpi": 160} if kind == "png" else {"metadata": {"Date": None}}
+    figure.savefig(content, format=kind, **options)
+    return content.getvalue()
 
 
 def draw(results: Mapping[str, Mapping[str, Any]], x: str, y: str, x_label: str, y_label: str) -> Figure:
     """One figure: a panel per direction, the runs' lines, chance."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.ticker import NullLocator
 
     directions = list(next(iter(results.values()))["measures"])
-    width, height = PANEL_INCHES
-    figure = Figure(
-        figsize=(width * len(directions), height + 0.2 * (len(results) + 1) / len(directions)), layout="constrained"
-    )
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(1, len(directions), sharey=True, squeeze=False)[0]
+    legend_inches = 0.2 * (len(results) + 1) / len(directions)
+    figure, (panels,) = new_figure(len(directions), more_inches=legend_inches, sharey=True)
     for panel, direction in zip(panels, directions, strict=True):
         draw_panel(panel, results, direction, x, y)
         panel.set(title=direction.replace("_", " "), xlabel=x_label)
@@ -77,8 +97,7 @@ def draw(results: Mapping[str, Mapping[str, Any]], x: str, y: str, x_label: str,
             panel.xaxis.set_major_formatter("{x:,.0f}")
             panel.xaxis.set_minor_locator(NullLocator())
     panels[0].set_ylabel(y_label)
-    lines, labels = panels[0].get_legend_handles_labels()
-    figure.legend(lines, labels, loc="outside lower center", ncols=min(2 * len(directions), len(labels)), frameon=False)
+    add_legend(figure, 2 * len(directions))
     return figure
 
 

@@ -6,7 +6,7 @@ See NOTATION.md for how the papers' letters map to names.
 import dataclasses
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xhash_ray.config import build
@@ -20,6 +20,11 @@ def available() -> list[str]:
     """Names of all methods: the files of this folder, less the shared ones."""
     found = [module.name for module in pkgutil.iter_modules(__path__)]
     return sorted(name for name in found if name not in SHARED)
+
+
+def named(asked: Sequence[str]) -> list[str]:
+    """Names that are asked for on a command line: themselves, or every method's for `all`."""
+    return available() if tuple(asked) == ("all",) else list(asked)
 
 
 def load(name: str) -> type[Method]:

@@ -160,7 +160,8 @@ class LocalCluster(Nodes):
         mark = {**os.environ, MARK: f"{self.settings.token}/wire-{name}"}
         self.wires[name] = local_processes.spawn(words, self.log("wire"), mark)
         wire = self.wires[name]
-        if not wait_for(lambda: local_wire.is_carried(*links) or wire.poll() is not None, START_S) or wire.poll():
+        ended_or_carries = wait_for(lambda: wire.poll() is not None or local_wire.is_carried(*links), START_S)
+        if not ended_or_carries or wire.poll() is not None:
             raise XhashError(f"delay of local node {name}", last_line(self.log("wire")), f"See {self.folder}")
 
     def throttle(self, name: str, kbit_per_s: float) -> None:

@@ -14,7 +14,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from xhash_ray.errors import XhashError
@@ -64,22 +64,26 @@ def titled(leaders: Mapping[int, int]) -> list[int]:
     A leader that has ended leaves its session behind; a number that another process has by now names none of ours.
     """
     ours = {pid: began for pid, began in leaders.items() if started_at(pid) in (None, began)}
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            fields, is_rays = stat_of(int(folder.name)), (folder / "cmdline").read_bytes().startswith(TITLES)
-            if is_rays and int(fields[STARTED]) >= ours.get(int(fields[SESSION]), math.inf):
-                found.append(int(folder.name))
-    return [pid for pid in found if started_at(pid) is not None]
+
+    def is_titled(folder: Path) -> bool:
+        fields, title = stat_of(int(folder.name)), (folder / "cmdline").read_bytes()
+        return title.startswith(TITLES) and int(fields[STARTED]) >= ours.get(int(fields[SESSION]), math.inf)
+
+    return matching(is_titled) if ours else []
 
 
 def marked(token: str, name: str | None = None) -> list[int]:
     """Processes that carry a cluster's mark, of one node or of all."""
     wanted = f"{MARK}={token}/".encode() if name is None else f"{MARK}={token}/{name}\0".encode()
+    return matching(lambda folder: wanted in (folder / "environ").read_bytes() + b"\0")
+
+
+def matching(is_wanted: Callable[[Path], bool]) -> list[int]:
+    """Living processes by what their folders in /proc say; those that end meanwhile are left out."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if wanted in (folder / "environ").read_bytes() + b"\0":
+            if is_wanted(folder):
                 found.append(int(folder.name))
     return [pid for pid in found if started_at(pid) is not None]
 
