@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from xhash_ray import options
-from xhash_ray.errors import BadInput, Mismatch, XhashError
+from xhash_ray.errors import BadInput, Mismatch, Unreachable, XhashError
 from xhash_ray.runtime import extraction
 from xhash_ray.runtime.encoding import encode
 from xhash_ray.storage import tables
@@ -83,3 +83,17 @@ def test_codes_are_not_written_among_features(run):
 
 def test_units_without_rows(no_model, small_corpus, tmp_path):
     refused(BadInput, "--rows-per-unit: 0", corpus=small_corpus, out=str(tmp_path / "out"), rows_per_unit=0)
+
+
+def test_a_cluster_that_asks_for_another_token(monkeypatch):
+    from ray.exceptions import AuthenticationError
+
+    from xhash_ray.runtime import cluster
+
+    def refuse(**_: object) -> None:
+        raise AuthenticationError("no authentication token was found")
+
+    monkeypatch.setattr(cluster.ray, "init", refuse)
+    monkeypatch.setattr(cluster.ray, "is_initialized", lambda: False)
+    with pytest.raises(Unreachable, match=r"no authentication token was found.*RAY_AUTH_TOKEN"):
+        cluster.connect()

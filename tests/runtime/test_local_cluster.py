@@ -203,6 +203,15 @@ def test_the_script_of_the_documents(tmp_path):
         job = subprocess.run(words, env={**environment, **exported}, capture_output=True, text=True, timeout=200)
         assert job.returncode == 0, job.stderr
         assert "it runs" in job.stdout
+        for token in ("b" * 64, ""):  # another one, and none
+            told = {**environment, **exported, "HOME": str(tmp_path / "elsewhere"), "RAY_AUTH_TOKEN": token}
+            told = {name: value for name, value in told.items() if value}
+            words = [sys.executable, "-m", "xhash_ray.cli", "corpus", "demo", "--out", str(tmp_path / "out")]
+            done = subprocess.run(words, env=told, capture_output=True, text=True, timeout=200, check=False)
+            (line,) = done.stderr.splitlines()
+            assert (done.returncode, line.startswith("xhash: Ray cluster")) == (1, True)
+            assert "the token" in line
+            assert not (tmp_path / "out").exists()
         refused = urllib.request.Request(f"{exported['RAY_API_SERVER_ADDRESS']}/api/jobs/")
         with pytest.raises(urllib.error.HTTPError, match=r"40[13]"):
             urllib.request.urlopen(refused, timeout=20)

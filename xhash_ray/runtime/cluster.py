@@ -10,10 +10,12 @@ from typing import Any
 
 import ray
 import ray.data
+from ray.exceptions import AuthenticationError
 
 from xhash_ray.errors import Unreachable
 
 MIN_LOGICAL_CPUS = 8  # small machines over-declare: actors that hold every CPU would starve reads
+CHECK = "Check RAY_ADDRESS, and RAY_AUTH_MODE and the token (RAY_AUTH_TOKEN, ~/.ray/auth_token) where it asks for one"
 PASSED_ON = ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION")  # never secrets: they show in dashboards
 
 
@@ -21,7 +23,7 @@ def connect() -> None:
     """Joins the cluster that RAY_ADDRESS names, or starts a local one; does nothing when connected.
 
     Raises:
-        Unreachable: when the named cluster does not answer.
+        Unreachable: when the named cluster does not answer, or asks for another token than there is.
     """
     if ray.is_initialized():
         return
@@ -37,9 +39,9 @@ def connect() -> None:
     try:
         with native_output_hidden():
             ray.init(logging_level="error", **options)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (ConnectionError, ValueError, RuntimeError, AuthenticationError) as error:
         found = " ".join(str(error).split())[:200]
-        raise Unreachable(f"Ray cluster {address or 'on this machine'}", found, "Check RAY_ADDRESS") from None
+        raise Unreachable(f"Ray cluster {address or 'on this machine'}", found, CHECK) from None
 
 
 def is_joined() -> bool:
